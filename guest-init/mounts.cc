@@ -1,0 +1,193 @@
+#include "guest-init/mounts.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+
+namespace drupe::init {
+namespace {
+
+struct Mount {
+    const char* type;
+    const char* where;
+    unsigned long flags;
+    const char* options;
+    const char* source;
+};
+constexpr unsigned long kNoPrograms = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+constexpr Mount kMounts[] = {
+    {"sysfs", "/sys", kNoPrograms, "", "sysfs"},
+    {"tmpfs", "/dev", MS_NOSUID | MS_STRICTATIME, "mode=755,size=64m", "tmpfs"},
+    {"devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5",
+     "devpts"},
+    {"mqueue", "/dev/mqueue", kNoPrograms, "", "mqueue"},
+    {"tmpfs", "/dev/shm", kNoPrograms, "mode=1777,size=64m", "shm"},
+};
+
+struct Node {
+    const char* path;
+    unsigned minor;
+    unsigned major;
+};
+constexpr Node kNodes[] = {{"/dev/null", 3, 1},   {"/dev/zero", 5, 1},    {"/dev/full", 7, 1},
+                           {"/dev/random", 8, 1}, {"/dev/urandom", 9, 1}, {"/dev/tty", 0, 5}};
+struct Link {
+    const char* path;
+    const char* target;
+};
+constexpr Link kLinks[] = {{"/dev/fd", "/proc/self/fd"},       {"/dev/stdin", "/proc/self/fd/0"},
+                           {"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"},
+                           {"/dev/core", "/proc/kcore"},       {"/dev/ptmx", "pts/ptmx"}};
+constexpr const char* kDirectories[] = {"/proc", "/sys", "/dev", "/tmp", "/etc"};
+constexpr const char* kFiles[] = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"};
+
+Status mount_one(const Mount& m) {
+    if (::mount(m.source, m.where, m.type, m.flags, m.options) < 0)
+        return os_error(std::string("mount ") + m.type + " at " + m.where);
+    return ok();
+}
+
+bool wait_for_size(int disk) {
+    constexpr timespec kPause{.tv_sec = 0, .tv_nsec = 200'000};
+    constexpr int kTries = 10'000;  // 2 s and more
+    for (int i = 0; i < kTries; ++i) {
+        uint64_t bytes = 0;
+        if (::ioctl(disk, BLKGETSIZE64, &bytes) == 0 && bytes != 0) return true;
+        (void)::nanosleep(&kPause, nullptr);
+    }
+    return false;
+}
+
+bool has_mount_points() {
+    for (const char* path : kDirectories)
+        if (::access(path, F_OK) < 0) return false;
+    for (const char* path : kFiles)
+        if (::access(path, F_OK) < 0) return false;
+    return true;
+}
+
+/// Called with the new root as the process's root.
+Status make_mount_points(bool read_only) {
+    if (has_mount_points()) return ok();
+    // A disk that can't be written goes without; what is needed fails later, with its name.
+    if (read_only && ::mount(nullptr, "/", nullptr, MS_REMOUNT | MS_NOATIME, nullptr) < 0)
+        return ok();
+    for (const char* path : kDirectories)
+        if (::mkdir(path, 0755) == 0 && std::string(path) == "/tmp") (void)::chmod(path, 01777);
+    for (const char* path : kFiles) (void)make_file(path);  // a link into /proc, say, can't be
+    if (read_only &&
+        ::mount(nullptr, "/", nullptr, MS_REMOUNT | MS_NOATIME | MS_RDONLY, nullptr) < 0)
+        return os_error("remount the root read-only");
+    return ok();
+}
+
+Status make_devices() {
+    const mode_t mask = ::umask(0);
+    Status status = ok();
+    for (const char* path : {"/dev/pts", "/dev/mqueue", "/dev/shm"})
+        if (::mkdir(path, 0755) < 0) status = os_error(path);
+    for (const Node& node : kNodes)
+        if (::mknod(node.path, S_IFCHR | 0666, makedev(node.major, node.minor)) < 0)
+            status = os_error(node.path);
+    for (const Link& link : kLinks)
+        if (::symlink(link.target, link.path) < 0) status = os_error(link.path);
+    ::umask(mask);
+    return status;
+}
+
+}  // namespace
+
+Status mount_disk(const protocol::Root& order, const std::string& where) {
+    const std::string device = std::string("/dev/vd") + static_cast<char>('a' + order.disk);
+    if (order.disk >= 26) return Error{ErrorCode::kInvalid, "no such disk slot", EINVAL};
+    if (::access(device.c_str(), F_OK) < 0 &&
+        ::mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755") < 0)
+        return os_error("mount devtmpfs");
+    {
+        TRY_ASSIGN(const Fd disk, open_file(device, O_RDONLY));
+        if (!wait_for_size(disk.get()))
+            return Error{ErrorCode::kIo, device + " has no capacity", ENXIO};
+    }
+    unsigned long flags = MS_NOATIME;
+    if (order.read_only) flags |= MS_RDONLY;
+    if (::mount(device.c_str(), where.c_str(), "ext4", flags, nullptr) < 0)
+        return os_error("mount " + device + " as ext4");
+    return ok();
+}
+
+Status enter_root(const std::string& root, bool read_only) {
+    // The old root can't be pivoted away when it is the initramfs: cover it and leave.
+    if (::chdir(root.c_str()) < 0 || ::mount(".", "/", nullptr, MS_MOVE, nullptr) < 0 ||
+        ::chroot(".") < 0 || ::chdir("/") < 0)
+        return os_error("make " + root + " the root");
+    TRY(make_mount_points(read_only));
+    TRY(mount_one(kMounts[0]));
+    TRY(mount_one(kMounts[1]));
+    TRY(make_devices());
+    for (size_t i = 2; i < std::size(kMounts); ++i) {
+        TRY(mount_one(kMounts[i]));
+    }
+    if (read_only) {
+        TRY(mount_one({"tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777", "tmpfs"}));
+    }
+    return ok();
+}
+
+Status mount_for_workload() {
+    TRY(mount_one({"proc", "/proc", kNoPrograms, "", "proc"}));
+    // A kernel without cgroups in sysfs (its own choice) lacks the mount point.
+    if (::access("/sys/fs/cgroup", F_OK) < 0) return ok();
+    return mount_one({"cgroup2", "/sys/fs/cgroup", kNoPrograms, "", "cgroup2"});
+}
+
+void flush_root() {
+    ::sync();
+    (void)::mount(nullptr, "/", nullptr, MS_REMOUNT | MS_RDONLY, nullptr);
+}
+
+Status freeze_root() {
+    TRY_ASSIGN(const Fd root, open_file("/", O_RDONLY | O_DIRECTORY));
+    if (::ioctl(root.get(), FIFREEZE, 0) < 0) return os_error("freeze the root");
+    return ok();
+}
+
+Status thaw_root() {
+    TRY_ASSIGN(const Fd root, open_file("/", O_RDONLY | O_DIRECTORY));
+    if (::ioctl(root.get(), FITHAW, 0) < 0) return os_error("thaw the root");
+    return ok();
+}
+
+bool make_file(const char* path) {
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        const Fd fd(::open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644));
+        if (fd.valid()) return true;
+        if (errno != ENOENT) return ::access(path, F_OK) == 0;
+        char target[PATH_MAX];
+        const ssize_t size = ::readlink(path, target, sizeof target);
+        if (size <= 0) return false;
+        std::string directory(target, static_cast<size_t>(size));
+        if (directory[0] != '/') directory.insert(0, "/etc/");
+        directory.resize(directory.rfind('/'));
+        if (!directory.empty() && !make_directories(directory, 0755)) return false;
+    }
+    return false;
+}
+
+Status make_directories(const std::string& path, mode_t mode) {
+    for (size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
+        const std::string part = path.substr(0, at);
+        if (::mkdir(part.c_str(), mode) < 0 && errno != EEXIST && errno != EROFS)
+            return os_error("mkdir " + part);
+        if (at == std::string::npos) return ok();
+    }
+}
+
+}  // namespace drupe::init

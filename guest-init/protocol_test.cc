@@ -1,0 +1,141 @@
+#include "guest-init/protocol.h"
+
+#include <gtest/gtest.h>
+
+namespace drupe::protocol {
+namespace {
+
+Start full_start() {
+    Start start;
+    start.session = 7;
+    start.argv = {"sh", "-c", "echo hi"};
+    start.env = {"PATH=/bin", "A="};
+    start.cwd = "/work";
+    start.user = "1000:users";
+    start.groups = {"audio", "44"};
+    start.tty = true;
+    start.stdin_open = true;
+    start.rows = 24;
+    start.columns = 80;
+    start.limits = {{7, 1024, 4096}};
+    start.memory_max = 1 << 26;
+    start.pids_max = 100;
+    start.umask = 077;
+    return start;
+}
+
+TEST(Protocol, StartSurvivesTheWire) {
+    const Start start = full_start();
+
+    const auto copy = decode<Start>(encode(start));
+
+    ASSERT_TRUE(copy);
+    EXPECT_EQ(copy->session, 7U);
+    EXPECT_EQ(copy->argv, start.argv);
+    EXPECT_EQ(copy->env, start.env);
+    EXPECT_EQ(copy->cwd, "/work");
+    EXPECT_EQ(copy->user, "1000:users");
+    EXPECT_EQ(copy->groups, start.groups);
+    EXPECT_TRUE(copy->tty);
+    EXPECT_TRUE(copy->stdin_open);
+    EXPECT_EQ(copy->rows, 24);
+    EXPECT_EQ(copy->columns, 80);
+    ASSERT_EQ(copy->limits.size(), 1U);
+    EXPECT_EQ(copy->limits[0].hard, 4096U);
+    EXPECT_EQ(copy->memory_max, start.memory_max);
+    EXPECT_EQ(copy->pids_max, 100U);
+    EXPECT_EQ(copy->umask, 077U);
+}
+
+TEST(Protocol, EveryPrefixAndEverySuffixOfAStartIsRefused) {
+    const std::string bytes = encode(full_start());
+    for (size_t size = 0; size < bytes.size(); ++size)
+        EXPECT_FALSE(decode<Start>(std::string_view(bytes).substr(0, size))) << size;
+    EXPECT_FALSE(decode<Start>(bytes + '\0'));
+}
+
+TEST(Protocol, ValuesOutsideTheirRangeAreRefused) {
+    Start start = full_start();
+    start.argv.clear();
+    EXPECT_FALSE(decode<Start>(encode(start)));
+    start = full_start();
+    start.env = {std::string("A=\0B", 4)};
+    EXPECT_FALSE(decode<Start>(encode(start)));
+    start = full_start();
+    start.session = 0;
+    EXPECT_FALSE(decode<Start>(encode(start)));
+    EXPECT_FALSE(decode<Signal>(encode(Signal{.session = 1, .signal = 65})));
+    EXPECT_FALSE(
+        decode<Hello>(encode(Hello{.version = 1, .min_version = 2, .kernel_release = ""})));
+    EXPECT_FALSE(decode<Answer>(encode(Answer{.error = -1, .message = ""})));
+    EXPECT_FALSE(decode<StreamOpened>(encode(StreamOpened{.error = 4096})));
+    EXPECT_FALSE(decode<Root>(std::string("\0\2\0", 3)));  // a boolean that is 2
+    EXPECT_FALSE(decode<StreamOpen>(encode(StreamOpen{.stream = static_cast<Stream>(3)})));
+}
+
+TEST(Protocol, StreamHeadersHaveTheirFixedSizes) {
+    EXPECT_EQ(encode(FrameHeader{.kind = Kind::kHello}).size(), kFrameHeaderBytes);
+    EXPECT_EQ(encode(StreamOpen{}).size(), kStreamOpenBytes);
+    EXPECT_EQ(encode(StreamOpened{}).size(), kStreamOpenedBytes);
+    EXPECT_EQ(encode(StreamFrame{}).size(), kStreamFrameBytes);
+}
+
+TEST(Protocol, FramesAreParsedOneAfterTheOther) {
+    std::string bytes = frame(Kind::kSignal, 9, Signal{.session = 2, .signal = 15});
+    const size_t first = bytes.size();
+    bytes += frame(Kind::kShutdown, 10, Shutdown{});
+
+    const Parsed parsed = parse_frame(bytes, kMaxOrderBytes);
+
+    ASSERT_EQ(parsed.state, Parsed::State::kFrame);
+    EXPECT_EQ(parsed.size, first);
+    EXPECT_EQ(parsed.header.id, 9U);
+    ASSERT_TRUE(decode<Signal>(parsed.payload));
+    const Parsed second = parse_frame(std::string_view(bytes).substr(first), kMaxOrderBytes);
+    EXPECT_EQ(second.header.kind, Kind::kShutdown);
+    EXPECT_EQ(parse_frame(std::string_view(bytes).substr(0, first - 1), kMaxOrderBytes).state,
+              Parsed::State::kIncomplete);
+}
+
+TEST(Protocol, OversizedUnknownAndReservedFramesAreBroken) {
+    const auto state = [](const FrameHeader& header) {
+        return parse_frame(encode(header), kMaxEventBytes).state;
+    };
+    EXPECT_EQ(state({.length = kMaxEventBytes + 1, .kind = Kind::kHello}), Parsed::State::kBroken);
+    EXPECT_EQ(state({.length = 0, .kind = static_cast<Kind>(5)}), Parsed::State::kBroken);
+    EXPECT_EQ(state({.length = 0, .kind = static_cast<Kind>(74)}), Parsed::State::kBroken);
+    EXPECT_EQ(state({.length = 0, .kind = Kind{}}), Parsed::State::kBroken);
+    std::string reserved = encode(FrameHeader{.kind = Kind::kHello});
+    reserved[6] = 1;
+    EXPECT_EQ(parse_frame(reserved, kMaxEventBytes).state, Parsed::State::kBroken);
+}
+
+TEST(Protocol, StreamFramesHaveTheLengthTheirKindSays) {
+    std::string bytes;
+    append_data(bytes, "abc");
+    append_ack(bytes, 77);
+    append_eof(bytes);
+    std::string_view rest = bytes;
+
+    const ParsedStream data = parse_stream_frame(rest);
+    rest.remove_prefix(data.size);
+    const ParsedStream ack = parse_stream_frame(rest);
+    rest.remove_prefix(ack.size);
+    const ParsedStream eof = parse_stream_frame(rest);
+    rest.remove_prefix(eof.size);
+
+    EXPECT_EQ(data.data, "abc");
+    EXPECT_EQ(ack.ack_offset, 77U);
+    EXPECT_EQ(eof.kind, StreamKind::kEof);
+    EXPECT_TRUE(rest.empty());
+    for (const StreamFrame bad :
+         {StreamFrame{.kind = StreamKind::kData, .length = 0},
+          StreamFrame{.kind = StreamKind::kData, .length = kMaxStreamData + 1},
+          StreamFrame{.kind = StreamKind::kAck, .length = 4},
+          StreamFrame{.kind = StreamKind::kEof, .length = 1},
+          StreamFrame{.kind = StreamKind{}, .length = 1}})
+        EXPECT_EQ(parse_stream_frame(encode(bad)).state, Parsed::State::kBroken);
+}
+
+}  // namespace
+}  // namespace drupe::protocol
