@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace drupe::imagefs {
+
+/// One prepared SQL statement. Parameters and columns count from 0.
+class Statement {
+  public:
+    void bind(int parameter, std::string_view text);
+    void bind(int parameter, int64_t value);
+    void bind_null(int parameter);
+    /// True: a row is there; false: the statement is done.
+    [[nodiscard]] Result<bool> step();
+    /// For statements without rows.
+    [[nodiscard]] Status run();
+
+    [[nodiscard]] std::string text(int column) const;
+    [[nodiscard]] int64_t integer(int column) const;
+    [[nodiscard]] bool is_null(int column) const;
+
+  private:
+    friend class Database;
+    struct Deleter {
+        void operator()(sqlite3_stmt* statement) const;
+    };
+    explicit Statement(sqlite3_stmt* statement) : statement_(statement) {}
+    std::unique_ptr<sqlite3_stmt, Deleter> statement_;
+};
+
+/// A connection to drupe.db: WAL, foreign keys on, waits up to 10 s for other writers. One thread.
+class Database {
+  public:
+    [[nodiscard]] static Result<Database> open(const std::string& path);
+
+    [[nodiscard]] Result<Statement> prepare(std::string_view sql);
+    /// One or more statements without parameters or rows.
+    [[nodiscard]] Status execute(const std::string& sql);
+    /// Runs work in a write transaction: committed if it succeeds, rolled back if not. Transactions
+    /// don't nest.
+    [[nodiscard]] Status transaction(const std::function<Status()>& work);
+    /// The same, and it and all before it survive a power cut once it has returned.
+    [[nodiscard]] Status durable_transaction(const std::function<Status()>& work);
+
+    /// Brings the tables of `component` up to date: migrations[i] leads from version i to i + 1;
+    /// those not yet applied are, in one transaction. kUnsupported: made by a newer Drupe.
+    [[nodiscard]] Status migrate(std::string_view component,
+                                 std::span<const char* const> migrations);
+
+  private:
+    struct Deleter {
+        void operator()(sqlite3* database) const;
+    };
+    [[nodiscard]] Result<int64_t> version_of(std::string_view component);
+    explicit Database(sqlite3* database) : database_(database) {}
+    std::unique_ptr<sqlite3, Deleter> database_;
+};
+
+}  // namespace drupe::imagefs

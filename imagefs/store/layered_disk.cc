@@ -1,0 +1,193 @@
+#include "imagefs/store/layered_disk.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "imagefs/store/block_io.h"
+#include "imagefs/store/layer_format.h"
+
+namespace drupe::imagefs {
+namespace {
+
+Error read_only_error() {
+    return Error{ErrorCode::kDenied, "the disk is read-only"};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LayeredDisk>> LayeredDisk::open(DiskFiles files) {
+    std::optional<WritableTop> top;
+    if (files.top_data.valid()) {
+        TRY_ASSIGN(WritableTop opened,
+                   WritableTop::open(std::move(files.top_data), std::move(files.top_meta)));
+        opened.limit(files.max_top_bytes / kBlockSize);
+        top = std::move(opened);
+    }
+    return open_below(std::move(files), std::move(top));
+}
+
+Result<std::unique_ptr<LayeredDisk>> LayeredDisk::open_to_read(DiskFiles files) {
+    std::optional<WritableTop> top;
+    if (files.top_data.valid()) {
+        TRY_ASSIGN(WritableTop opened,
+                   WritableTop::open_to_read(std::move(files.top_data), std::move(files.top_meta)));
+        top = std::move(opened);
+    }
+    TRY_ASSIGN(auto disk, open_below(std::move(files), std::move(top)));
+    disk->to_read_ = true;
+    return disk;
+}
+
+Result<std::unique_ptr<LayeredDisk>> LayeredDisk::open_below(DiskFiles files,
+                                                             std::optional<WritableTop> top) {
+    std::optional<MergedIndex> index;
+    if (files.index.valid()) {
+        TRY_ASSIGN(MergedIndex opened, MergedIndex::open(files.index, "of the disk"));
+        index = std::move(opened);
+    }
+    return assemble(std::move(index), std::move(files.layers), std::move(top));
+}
+
+Result<std::unique_ptr<LayeredDisk>> LayeredDisk::assemble(std::optional<MergedIndex> index,
+                                                           std::vector<Fd> layers,
+                                                           std::optional<WritableTop> top) {
+    const size_t expected = index ? index->layer_count() : 0;
+    if (layers.size() != expected || (!index && !top)) {
+        return Error{ErrorCode::kInvalid, fmt::format("a disk of {} layer files, an index of {}",
+                                                      layers.size(), expected)};
+    }
+    std::vector<bool> imported;
+    for (uint32_t i = 0; i < layers.size(); ++i) {
+        TRY_ASSIGN(const LayerInfo info,
+                   read_layer_header(layers[i].get(), fmt::format("{} of the disk", i)));
+        const MergedIndex::Layer in_index = index->layer(i);
+        if (info.uuid != in_index.uuid || info.data_begin() != in_index.data_begin ||
+            info.data_end() != in_index.data_end ||
+            info.identity.virtual_blocks != index->virtual_blocks()) {
+            return Error{ErrorCode::kCorrupt,
+                         fmt::format("layer file {} of the disk isn't the one that the merged "
+                                     "index was made from",
+                                     i)};
+        }
+        imported.push_back(!info.identity.diff_id.is_null());
+    }
+    if (index && top && top->map().blocks() != index->virtual_blocks()) {
+        return Error{ErrorCode::kCorrupt,
+                     fmt::format("a top of {} blocks over a chain of {}", top->map().blocks(),
+                                 index->virtual_blocks())};
+    }
+    if (index && top && top->chain_id() && *top->chain_id() != index->chain_id()) {
+        return Error{ErrorCode::kCorrupt,
+                     fmt::format("the top was made for chain {}, not for {}",
+                                 top->chain_id()->to_string(), index->chain_id().to_string())};
+    }
+    std::unique_ptr<LayeredDisk> disk(new LayeredDisk);
+    disk->virtual_blocks_ = index ? index->virtual_blocks() : top->map().blocks();
+    disk->index_ = std::move(index);
+    disk->layers_ = std::move(layers);
+    disk->imported_ = std::move(imported);
+    disk->top_ = std::move(top);
+    return disk;
+}
+
+Result<MergedIndex::Run> LayeredDisk::parent_run(uint64_t lba, uint64_t max_blocks) const {
+    if (index_) return index_->lookup(lba, max_blocks);
+    return MergedIndex::Run{max_blocks, false, 0, 0};
+}
+
+Status LayeredDisk::read_below(uint64_t lba, uint64_t blocks, IovecCursor& out) const {
+    while (blocks > 0) {
+        TRY_ASSIGN(const MergedIndex::Run run, parent_run(lba, blocks));
+        if (!run.present) {
+            out.zero(run.blocks * kBlockSize);
+        } else if (Status read = read_at(layers_[run.layer].get(), out, run.blocks * kBlockSize,
+                                         run.offset * kBlockSize);
+                   !read) {
+            return std::move(read).error().wrap(
+                fmt::format("layer file {} of the disk", run.layer));
+        }
+        lba += run.blocks;
+        blocks -= run.blocks;
+    }
+    return ok();
+}
+
+Status LayeredDisk::read_parent(uint64_t lba, uint64_t blocks, std::byte* out) const {
+    const iovec v{out, blocks * kBlockSize};
+    IovecCursor cursor({&v, 1});
+    return read_below(lba, blocks, cursor);
+}
+
+Status LayeredDisk::read(uint64_t offset, std::span<const iovec> out) {
+    const uint64_t length = IovecCursor::total(out);
+    TRY(check_range(offset, length, size_bytes()));
+    uint64_t lba = offset / kBlockSize;
+    uint64_t blocks = length / kBlockSize;
+    IovecCursor cursor(out);
+    if (!top_) return read_below(lba, blocks, cursor);
+    while (blocks > 0) {
+        const BlockMap::Run run = top_->map().run(lba, blocks);
+        const uint64_t bytes = run.blocks * kBlockSize;
+        if (run.state == BlockState::kAbsent) {
+            TRY(read_below(lba, run.blocks, cursor));
+        } else if (run.state == BlockState::kData) {
+            TRY(read_at(top_->data_fd(), cursor, bytes, lba * kBlockSize));
+        } else {
+            cursor.zero(bytes);
+        }
+        lba += run.blocks;
+        blocks -= run.blocks;
+    }
+    return ok();
+}
+
+Status LayeredDisk::write(uint64_t offset, std::span<const iovec> data) {
+    if (read_only()) return read_only_error();
+    const uint64_t length = IovecCursor::total(data);
+    TRY(check_range(offset, length, size_bytes()));
+    TRY(top_->reserve(offset / kBlockSize, length / kBlockSize));
+    IovecCursor cursor(data);
+    TRY(write_at(top_->data_fd(), cursor, length, offset));
+    top_->wrote(offset / kBlockSize, length / kBlockSize);
+    return ok();
+}
+
+Status LayeredDisk::flush() {
+    if (read_only()) return ok();
+    return top_->flush();
+}
+
+Status LayeredDisk::write_zeroes(uint64_t offset, uint64_t length, bool /*may_unmap*/) {
+    if (read_only()) return read_only_error();
+    TRY(check_range(offset, length, size_bytes()));
+    uint64_t lba = offset / kBlockSize;
+    const uint64_t end = lba + length / kBlockSize;
+    while (lba < end) {
+        const BlockMap::Run run = top_->map().run(lba, end - lba);
+        if (run.state == BlockState::kZero || run.state == BlockState::kZeroPending) {
+            lba += run.blocks;
+            continue;
+        }
+        TRY_ASSIGN(const MergedIndex::Run below, parent_run(lba, run.blocks));
+        if (below.present) {
+            TRY(top_->zero(lba, below.blocks));
+        } else if (run.state == BlockState::kData) {
+            TRY(top_->drop(lba, below.blocks));
+        }
+        lba += below.blocks;
+    }
+    return ok();
+}
+
+Status LayeredDisk::discard(uint64_t offset, uint64_t length) {
+    return write_zeroes(offset, length, true);
+}
+
+Status LayeredDisk::close() {
+    if (read_only()) return ok();
+    return top_->close();
+}
+
+}  // namespace drupe::imagefs

@@ -1,0 +1,173 @@
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "base/log.h"
+#include "imagefs/store/layer_packer.h"
+#include "imagefs/store/store.h"
+#include "imagefs/store/store_files.h"
+
+namespace drupe::imagefs {
+namespace {
+
+/// The blocks that a layer says something of.
+void touch(BlockMap& map, std::span<const LayerExtent> extents) {
+    for (const LayerExtent& extent : extents) {
+        map.set(extent.lba, extent.blocks,
+                extent.kind == ExtentKind::kData ? BlockState::kData : BlockState::kZero);
+    }
+}
+
+void touch(BlockMap& map, const BlockMap& top) {
+    for (uint64_t lba = 0; lba < top.blocks();) {
+        const BlockMap::Run run = top.run(lba, top.blocks() - lba);
+        if (run.state != BlockState::kAbsent) map.set(lba, run.blocks, run.state);
+        lba += run.blocks;
+    }
+}
+
+}  // namespace
+
+Result<uint64_t> Store::write_packed(const LayerIdentity& identity, const BlockMap& touched,
+                                     LayeredDisk& ours, const std::string& path) {
+    TRY_ASSIGN(DiskFiles below_files, open_chain(*identity.parent));
+    TRY_ASSIGN(const std::unique_ptr<LayeredDisk> below, LayeredDisk::open(std::move(below_files)));
+    TRY_ASSIGN(TmpFile file, TmpFile::create(tmp_dir()));
+    TRY_ASSIGN(Fd out, file.duplicate());
+    TRY_ASSIGN(LayerWriter writer, LayerWriter::create(std::move(out), identity));
+    TRY(pack_layer(touched, ours, *below, writer));
+    TRY_ASSIGN(const LayerWriter::Finished finished, writer.finish());
+    TRY(file.publish(path));
+    return finished.info.file_bytes;
+}
+
+Status Store::pack(const ChainId& name) {
+    TRY_ASSIGN(const Fd lease_fd, lease());
+    TRY_ASSIGN(const std::vector<LayerRecord> records, chain(name));
+    const LayerRecord& record = records.back();
+    if (!record.parent) return ok();
+    const Part part{record.chain_id, false};
+    TRY_ASSIGN(Fd fd, open_part(part));
+    TRY_ASSIGN(const LayerFile layer, LayerFile::open(std::move(fd), part_path(part)));
+    LayerIdentity identity = layer.info().identity;
+    uint64_t size_bytes = layer.info().file_bytes;
+    if (layer.info().form == LayerForm::kSparse) {
+        identity.diff_id = record.diff_id;
+        TRY_ASSIGN(DiskFiles files, open_chain(record.chain_id));
+        TRY_ASSIGN(const std::unique_ptr<LayeredDisk> ours, LayeredDisk::open(std::move(files)));
+        BlockMap touched(identity.virtual_blocks);
+        touch(touched, layer.extents());
+        TRY_ASSIGN(size_bytes, write_packed(identity, touched, *ours, part_path(part)));
+    } else if (record.form == LayerForm::kPacked) {
+        return ok();
+    }
+    // Or it was packed by somebody who didn't come as far as this.
+    TRY_ASSIGN(Statement update,
+               db_.prepare("UPDATE layers SET form = 0, size_bytes = ? WHERE chain_id = ?"));
+    update.bind(0, static_cast<int64_t>(size_bytes));
+    update.bind(1, record.chain_id.hex());
+    TRY(update.run());
+    return make_index(record.chain_id);
+}
+
+Result<ChainId> Store::derive(const ChainId& name,
+                              const std::function<Status(BlockBackend&)>& change) {
+    TRY_ASSIGN(const Fd lease_fd, lease());
+    TRY_ASSIGN(const std::vector<LayerRecord> records, chain(name));
+    const LayerRecord& record = records.back();
+    if (!record.parent) return Error{ErrorCode::kInvalid, "a layer 0 can't be derived from"};
+    const Part part{record.chain_id, false};
+    TRY_ASSIGN(Fd fd, open_part(part));
+    TRY_ASSIGN(const LayerFile layer, LayerFile::open(std::move(fd), part_path(part)));
+    LayerIdentity identity = layer.info().identity;
+    TRY_ASSIGN(identity.chain_id, made_up_chain_id());
+    identity.diff_id = Digest{};
+
+    TRY_ASSIGN(DiskFiles files, open_chain(record.chain_id));
+    TRY_ASSIGN(Fd scratch, TmpFile::anonymous(tmp_dir()));
+    TRY_ASSIGN(WritableTop top, WritableTop::scratch(std::move(scratch), identity.virtual_blocks));
+    TRY_ASSIGN(MergedIndex index, MergedIndex::open(files.index, index_path(record.chain_id)));
+    TRY_ASSIGN(const std::unique_ptr<LayeredDisk> ours,
+               LayeredDisk::assemble(std::move(index), std::move(files.layers), std::move(top)));
+    TRY(change(*ours));
+    BlockMap touched(identity.virtual_blocks);
+    touch(touched, layer.extents());
+    touch(touched, ours->top()->map());
+    TRY_ASSIGN(const uint64_t size_bytes,
+               write_packed(identity, touched, *ours, layer_path(identity.chain_id)));
+    TRY(insert_layer(identity, size_bytes, LayerForm::kPacked, false));
+    TRY(make_index(identity.chain_id));
+    return identity.chain_id;
+}
+
+Status Store::flatten(const ChainId& name) {
+    TRY_ASSIGN(const Fd lease_fd, lease());
+    TRY_ASSIGN(const ChainId chain_id, local_id(name));
+    TRY_ASSIGN(const std::vector<LayerFile> layers, open_parts(chain_id));
+    if (layers.size() <= kKeptLayers + 1) return ok();
+    LayerIdentity identity = layers.back().info().identity;
+    identity.parent = layers[kKeptLayers - 1].info().identity.chain_id;
+    identity.diff_id = Digest{};
+    BlockMap touched(identity.virtual_blocks);
+    for (size_t i = kKeptLayers; i < layers.size(); ++i) touch(touched, layers[i].extents());
+    TRY_ASSIGN(DiskFiles files, open_chain(chain_id));
+    TRY_ASSIGN(const std::unique_ptr<LayeredDisk> ours, LayeredDisk::open(std::move(files)));
+    TRY(write_packed(identity, touched, *ours, part_path({chain_id, true})));
+    TRY_ASSIGN(Statement insert, db_.prepare("INSERT INTO flats VALUES (?, ?) ON CONFLICT "
+                                             "(chain_id) DO UPDATE SET base = excluded.base"));
+    insert.bind(0, chain_id.hex());
+    insert.bind(1, identity.parent->hex());
+    TRY(insert.run());
+    return make_index(chain_id);
+}
+
+Status Store::forget_flat(const ChainId& chain_id) {
+    TRY_ASSIGN(Statement remove, db_.prepare("DELETE FROM flats WHERE chain_id = ?"));
+    remove.bind(0, chain_id.hex());
+    return remove.run();
+}
+
+Result<std::vector<ChainId>> Store::chain_ids(const std::string& sql) {
+    std::vector<ChainId> ids;
+    TRY_ASSIGN(Statement query, db_.prepare(sql));
+    for (;;) {
+        TRY_ASSIGN(const bool row, query.step());
+        if (!row) return ids;
+        TRY_ASSIGN(const ChainId id, Digest::parse(query.text(0)));
+        ids.push_back(id);
+    }
+}
+
+Status Store::maintain() {
+    const std::string path = root_ + "/maintain";
+    TRY_ASSIGN(const Fd fd, open_file(path, O_RDWR | O_CREAT, 0600));
+    TRY_ASSIGN(const bool alone, lock_file(fd.get(), LOCK_EX | LOCK_NB, path));
+    if (!alone) return ok();
+    TRY_ASSIGN(const std::vector<ChainId> sealed,
+               chain_ids("SELECT chain_id FROM layers WHERE form = 1"));
+    for (const ChainId& chain_id : sealed) {
+        if (Status packed = pack(chain_id); !packed) {
+            log(LogLevel::kWarn, "layer {} isn't packed: {}", chain_id.to_string(),
+                packed.error().message);
+        }
+    }
+    TRY_ASSIGN(const std::vector<ChainId> heads,
+               chain_ids("SELECT chain_id FROM images UNION SELECT chain_id FROM tops"));
+    for (const ChainId& head : heads) {
+        TRY_ASSIGN(const std::vector<LayerRecord> records, chain(head));
+        TRY_ASSIGN(const std::vector<Part> files, parts(records));
+        if (files.size() <= kMaxOpenLayers) continue;
+        if (Status flat = flatten(head); !flat) {
+            log(LogLevel::kWarn, "chain {} isn't flattened: {}", head.to_string(),
+                flat.error().message);
+        }
+    }
+    return ok();
+}
+
+}  // namespace drupe::imagefs
