@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+
+namespace drupe::confine {
+
+/// What the processes of one cgroup may use. 0: not limited, except where said.
+struct CgroupLimits {
+    uint64_t memory_max_bytes = 0;
+    uint64_t swap_max_bytes = 0;  ///< 0 is no swap, if memory is limited and the host has swap.
+    uint32_t cpu_percent = 0;     ///< 150: one and a half CPUs.
+    uint32_t pids_max = 0;        ///< Processes and threads.
+};
+
+/// The cgroup v2 directories of all VMs: ROOT/drupe/ID. There is no cgroup v1 behind it. Keeps no
+/// state but a path; several processes may use the same tree.
+class CgroupTree {
+  public:
+    struct Options {
+        std::string root = "/sys/fs/cgroup";
+        std::string parent = "drupe";
+        /// Switched on for the VMs' directories.
+        std::vector<std::string> controllers = {"cpu", "memory", "pids"};
+        bool check_filesystem = true;  ///< Tests use plain directories.
+    };
+    /// Checks that ROOT is a cgroup v2 file system that has the controllers, and switches them on.
+    /// kUnsupported, with what to do, if not.
+    [[nodiscard]] static Result<CgroupTree> open(Options options);
+
+    /// Makes ID's directory with its limits and opens it, for JailSpec::cgroup_fd. One that is left
+    /// over and empty is used again; kConflict if processes are in it. Leaves nothing if it fails.
+    [[nodiscard]] Result<Fd> create(std::string_view id, const CgroupLimits& limits) const;
+    /// SIGKILLs all that is in ID's cgroup. No error if there is none.
+    [[nodiscard]] Status kill(std::string_view id) const;
+    /// Removes ID's directory once its processes are gone, for which it waits up to a second (the
+    /// kernel takes a moment after a process was reaped). No error if there is none.
+    [[nodiscard]] Status remove(std::string_view id) const;
+    /// Ids that have a directory.
+    [[nodiscard]] Result<std::vector<std::string>> list() const;
+
+  private:
+    explicit CgroupTree(Options options) : options_(std::move(options)) {}
+    [[nodiscard]] std::string parent_path() const { return options_.root + "/" + options_.parent; }
+    [[nodiscard]] Result<std::string> path_of(std::string_view id) const;
+    [[nodiscard]] Status enable_controllers(const std::string& directory) const;
+
+    Options options_;
+};
+
+}  // namespace drupe::confine

@@ -1,0 +1,339 @@
+#include "monitor/container.h"
+
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include "base/log.h"
+
+namespace drupe {
+namespace {
+
+constexpr uint32_t kCannotStart = 125;
+constexpr size_t kMaxWaiters = control::kMaxClients * control::kMaxPendingRequests;
+
+/// Docker's exit code for a program that couldn't be executed.
+uint32_t start_failure_status(int os_errno) {
+    if (os_errno == ENOENT || os_errno == ENOTDIR) return 127;
+    if (os_errno == EACCES || os_errno == ENOEXEC || os_errno == EISDIR || os_errno == EPERM)
+        return 126;
+    return kCannotStart;
+}
+
+control::Reply error_reply(const Error& error) {
+    control::Reply reply;
+    reply.error = error.message;
+    reply.os_error = error.os_errno;
+    return reply;
+}
+
+control::Stdio initial_stdio(const StdioConfig& config) {
+    return {Fd(config.stdin_fd), Fd(config.stdout_fd), Fd(config.stderr_fd)};
+}
+
+}  // namespace
+
+Container::Container(EventLoop& loop, const MonitorConfig& config, ContainerHost& host,
+                     Timeline& timeline, std::function<void(ExitRecord)> on_ended)
+    : loop_(loop),
+      config_(config),
+      host_(host),
+      timeline_(timeline),
+      on_ended_(std::move(on_ended)),
+      log_(config.log, [] { return Timeline::now_ns(CLOCK_REALTIME); }) {
+    agent::AgentEvents events;
+    events.on_hello = [this](const protocol::Hello& hello) { on_hello(hello); };
+    events.on_exited = [this](const protocol::Exited& exit) { on_exited(exit); };
+    events.on_halted = [this] {
+        if (state_ != State::kStopping)
+            return end("agent-lost", kCannotStart, "the guest halted without being told to");
+        timeline_.mark("halted");
+        end("exited", record_.status, "");
+    };
+    events.on_lost = [this](const Error& error) { on_lost(error); };
+    agent_ = agent::make_agent_session(
+        loop, [this](uint32_t port) { return host_.connect_guest(port); }, std::move(events));
+
+    Session::Options options;
+    options.id = protocol::kWorkloadSession;
+    options.tty = config.workload.tty;
+    options.stdin_open = config.workload.stdin_open;
+    // As Docker's: a terminal's end is a client that detached, not the end of the program's input.
+    options.stdin_once = config.stdio.stdin_fd >= 0 && !config.workload.tty;
+    options.log = &log_;
+    auto workload = std::make_unique<Session>(loop, *agent_, options);
+    if (auto status = workload->attach(initial_stdio(config.stdio)); !status)
+        log(LogLevel::kWarn, "{}", status.error().message);
+    workload->when_done([this](const control::ExitStatus& exit) { on_workload_done(exit); });
+    sessions_[options.id] = std::move(workload);
+
+    timer_ = loop.after(kBootLimit, [this] {
+        end("agent-lost", kCannotStart,
+            "the guest didn't come up: see its kernel's log with --console");
+    });
+}
+
+Status Container::attach_agent(Fd control) {
+    return agent_->attach(std::move(control));
+}
+
+void Container::on_hello(const protocol::Hello& hello) {
+    if (state_ == State::kStopping) return shut_down();  // the order may have been lost
+    if (state_ != State::kBooting) {
+        timer_.reset();  // it is back in time
+        return;
+    }
+    timeline_.mark("agent_hello");
+    count("agent_hello");
+    log(LogLevel::kDebug, "the guest runs Linux {} on {} CPUs", hello.kernel_release, hello.cpus);
+    state_ = State::kStarting;
+    timer_.reset();
+    if (auto status = host_.attach_root_disk(); !status)
+        return end("vmm-error", kCannotStart, status.error().message);
+    // One after the other without waiting: the guest carries them out in this order.
+    order(config_.root, "mount the root disk");
+    order(config_.identity, "set the identity");
+    auto status = agent_->order(config_.workload, kOrderLimit,
+                                [this](const Status& answer) { on_started(answer); });
+    if (!status) end("not-started", kCannotStart, status.error().message);
+}
+
+/// An order whose failure ends the container before its workload.
+void Container::order(const agent::Order& order, const char* what) {
+    const auto fail = [this, what](const Error& error) {
+        if (error.code == ErrorCode::kCorrupt) return on_lost(error);
+        end("not-started", kCannotStart,
+            std::string("the guest can't ") + what + ": " + error.message);
+    };
+    const auto status = agent_->order(order, kOrderLimit, [fail](const Status& answer) {
+        if (!answer) fail(answer.error());
+    });
+    if (!status) fail(status.error());
+}
+
+void Container::on_started(const Status& status) {
+    if (state_ != State::kStarting) return;
+    if (!status && status.error().code == ErrorCode::kCorrupt) return on_lost(status.error());
+    if (!status) {
+        return end("not-started", start_failure_status(status.error().os_errno),
+                   status.error().message);
+    }
+    state_ = State::kRunning;
+    timeline_.mark("workload_started");
+    count("workload_started");
+    record_.started_at_ns = Timeline::now_ns(CLOCK_REALTIME);
+    if (auto opened = sessions_[protocol::kWorkloadSession]->open(); !opened)
+        end("vmm-error", kCannotStart, opened.error().message);
+}
+
+void Container::on_exited(const protocol::Exited& exit) {
+    if (exit.session == protocol::kWorkloadSession) timeline_.mark("workload_exited");
+    const auto it = sessions_.find(exit.session);
+    if (it != sessions_.end()) it->second->exited(exit);
+}
+
+void Container::on_workload_done(const control::ExitStatus& exit) {
+    if (state_ != State::kRunning) return;
+    timeline_.mark("streams_drained");
+    count("workload_exited");
+    state_ = State::kStopping;
+    record_.status = exit.status;
+    record_.signal = exit.signal;
+    record_.oom_killed = exit.oom_killed;
+    // Nothing of a discarded disk needs to be flushed: the doorbell would only cost time.
+    if (config_.root.discard_changes) return end("exited", exit.status, "");
+    timer_ = loop_.after(kHaltLimit, [this] {
+        end("exited", record_.status,
+            "the guest didn't halt in time: the last writes may be missing from its disk");
+    });
+    shut_down();
+}
+
+/// May come again, after a lost connection; the halt's limit goes on.
+void Container::shut_down() {
+    const auto status = agent_->order(protocol::Shutdown{}, kHaltLimit, [](const Status&) {});
+    if (!status && status.error().code != ErrorCode::kConflict)
+        end("exited", record_.status, status.error().message);
+}
+
+void Container::on_lost(const Error& error) {
+    if (state_ == State::kEnded) return;
+    // How the workload ended is known by then; the halt's limit bounds the rest.
+    if (state_ == State::kStopping) return;
+    const std::string why = "lost the guest's agent: " + error.message;
+    if (error.code == ErrorCode::kCorrupt) return end("agent-lost", kCannotStart, why);
+    // Usually the machine has just stopped, and says why in a moment.
+    timer_ = loop_.after(kReconnectLimit, [this, why] { end("agent-lost", kCannotStart, why); });
+}
+
+void Container::machine_stopped(const std::string& reason, const std::string& detail) {
+    const bool done = state_ == State::kStopping;
+    end(done ? "exited" : reason.c_str(), done ? record_.status : kCannotStart,
+        done ? "" : "the guest's kernel ended (" + reason + "): " + detail);
+}
+
+void Container::end(const char* reason, uint32_t status, const std::string& error) {
+    if (state_ == State::kEnded) return;
+    state_ = State::kEnded;
+    timer_.reset();
+    record_.reason = reason;
+    record_.status = status;
+    record_.error = error;
+    record_.finished_at_ns = Timeline::now_ns(CLOCK_REALTIME);
+    record_.guest_faults = host_.guest_faults() + agent_->violations();
+    record_.marks = timeline_.marks();
+    loop_.post([this] {
+        on_ended_(record_);
+        for (const auto& answer : std::exchange(waiters_, {})) {
+            control::Reply reply;
+            reply.exit = control::ExitStatus{record_.status, record_.signal, record_.oom_killed};
+            answer(std::move(reply));
+        }
+    });
+}
+
+void Container::count(const char* mark) {
+    if (!config_.timing) return;
+    for (const auto& [name, value] : host_.statistics())
+        if (value != 0) record_.counts.emplace(std::string(mark) + "." + name, value);
+}
+
+void Container::handle(control::Request request, const ControlServer::Answer& answer) {
+    using control::Op;
+    if (state_ == State::kEnded && request.op != Op::kStatus)
+        return answer(error_reply({ErrorCode::kConflict, "the container has ended"}));
+    switch (request.op) {
+        case Op::kStatus: {
+            control::Reply reply;
+            reply.machine = status();
+            return answer(std::move(reply));
+        }
+        case Op::kAttach:
+            return do_attach(std::move(request), answer);
+        case Op::kExec:
+            return do_exec(std::move(request), answer);
+        case Op::kSignal:
+            return do_signal(request, answer);
+        case Op::kResize:
+            return do_order(protocol::Resize{request.session, request.rows, request.columns},
+                            answer);
+        case Op::kWait:
+            return do_wait(request, answer);
+        case Op::kReleaseDisk:
+            return do_release_disk(answer);
+        case Op::kReplaceDisk:
+            return do_replace_disk(std::move(request), answer);
+        case Op::kKill:
+            answer({});
+            record_.signal = 9;
+            return end("killed", 137, "killed by order");
+    }
+}
+
+void Container::do_attach(control::Request request, const ControlServer::Answer& answer) {
+    const auto status = sessions_[protocol::kWorkloadSession]->attach(std::move(request.stdio));
+    answer(status ? control::Reply{} : error_reply(status.error()));
+}
+
+void Container::do_exec(control::Request request, const ControlServer::Answer& answer) {
+    if (state_ != State::kRunning)
+        return answer(error_reply({ErrorCode::kConflict, "the container isn't running"}));
+    Session::Options options;
+    options.id = next_session_++;
+    options.tty = request.start.tty;
+    options.stdin_open = request.start.stdin_open;
+    options.stdin_once = !request.start.tty;
+    auto session = std::make_unique<Session>(loop_, *agent_, options);
+    if (auto status = session->attach(std::move(request.stdio)); !status)
+        return answer(error_reply(status.error()));
+    request.start.session = options.id;
+    const auto status =
+        agent_->order(request.start, kOrderLimit, [this, id = options.id, answer](Status started) {
+            const auto it = sessions_.find(id);
+            const bool runs = started.has_value();
+            if (started && it != sessions_.end()) started = it->second->open();
+            if (!started) {
+                if (runs || started.error().code == ErrorCode::kLimit) kill_session(id);
+                sessions_.erase(id);
+                return answer(error_reply(started.error()));
+            }
+            control::Reply reply;
+            reply.session = id;
+            answer(std::move(reply));
+        });
+    if (!status) return answer(error_reply(status.error()));
+    session->when_done(
+        [this, id = options.id](const control::ExitStatus& exit) { finish_exec(id, exit); });
+    sessions_[options.id] = std::move(session);
+}
+
+/// Forgets an exec, here (later: it is its caller) and in the guest; how it ended is kept for a
+/// while.
+void Container::finish_exec(uint32_t id, const control::ExitStatus& exit) {
+    finished_execs_[id] = exit;
+    if (finished_execs_.size() > kMaxFinishedExecs) finished_execs_.erase(finished_execs_.begin());
+    (void)agent_->order(protocol::Forget{id}, kOrderLimit, [](const Status&) {});
+    loop_.post([this, id] { sessions_.erase(id); });
+}
+
+/// A program that runs, or may, and that nobody will hear of.
+void Container::kill_session(uint32_t id) {
+    const auto ignore = [](const Status&) {};
+    (void)agent_->order(protocol::Signal{id, SIGKILL, true}, kOrderLimit, ignore);
+    (void)agent_->order(protocol::Forget{id}, kOrderLimit, ignore);
+}
+
+void Container::do_wait(const control::Request& request, const ControlServer::Answer& answer) {
+    const auto reply_with = [answer](const control::ExitStatus& exit) {
+        control::Reply reply;
+        reply.exit = exit;
+        answer(std::move(reply));
+    };
+    if (request.session == protocol::kWorkloadSession) {
+        std::erase_if(waiters_, [](const auto& waiter) { return !waiter.wanted(); });
+        if (waiters_.size() >= kMaxWaiters)
+            return answer(error_reply({ErrorCode::kLimit, "too many clients wait"}));
+        waiters_.push_back(answer);
+        return;
+    }
+    if (const auto it = finished_execs_.find(request.session); it != finished_execs_.end())
+        return reply_with(it->second);
+    const auto it = sessions_.find(request.session);
+    if (it == sessions_.end())
+        return answer(error_reply({ErrorCode::kNotFound, "no such exec session"}));
+    it->second->when_done(reply_with);
+}
+
+void Container::do_signal(const control::Request& request, const ControlServer::Answer& answer) {
+    if (state_ != State::kBooting && state_ != State::kStarting)
+        return do_order(protocol::Signal{request.session, request.signal, request.all}, answer);
+    // There is no process yet that could catch it, so the signal's default action is what happens.
+    answer({});
+    const auto number = static_cast<int>(request.signal);
+    if (number != SIGHUP && number != SIGINT && number != SIGQUIT && number != SIGTERM &&
+        number != SIGKILL)
+        return;
+    record_.signal = request.signal;
+    end("killed", 128 + request.signal, "killed before it had started");
+}
+
+void Container::do_order(const agent::Order& order, const ControlServer::Answer& answer) {
+    const auto status = agent_->order(order, kOrderLimit, [answer](const Status& result) {
+        answer(result ? control::Reply{} : error_reply(result.error()));
+    });
+    if (!status) answer(error_reply(status.error()));
+}
+
+control::MachineStatus Container::status() const {
+    static constexpr const char* kNames[] = {"booting", "starting", "running", "stopping", "ended"};
+    control::MachineStatus status;
+    status.state = kNames[static_cast<size_t>(state_)];
+    status.guest_faults = host_.guest_faults() + agent_->violations();
+    status.last_fault = host_.last_fault();
+    status.disk_released = root_disk_ == RootDisk::kReleased;
+    for (const auto& [id, session] : sessions_)
+        if (id != protocol::kWorkloadSession) status.sessions.push_back(id);
+    return status;
+}
+
+}  // namespace drupe

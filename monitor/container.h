@@ -1,0 +1,113 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/event_loop.h"
+#include "base/result.h"
+#include "monitor/agent/agent_session.h"
+#include "monitor/config.h"
+#include "monitor/control_server.h"
+#include "monitor/exit_record.h"
+#include "monitor/json_log.h"
+#include "monitor/session.h"
+#include "monitor/timeline.h"
+
+namespace drupe {
+
+/// What a container needs of its machine. The real one is Machine; tests have a fake.
+class ContainerHost {
+  public:
+    virtual ~ContainerHost() = default;
+    /// A connection to a port of the guest, usable at once.
+    [[nodiscard]] virtual Result<Fd> connect_guest(uint32_t port) = 0;
+    /// Fills the root disk's slot.
+    [[nodiscard]] virtual Status attach_root_disk() = 0;
+    /// Waits for the requests in flight, writes the root disk out and closes it. The guest's next
+    /// ones wait. After a failure the disk stays in place. done is called on the loop.
+    virtual void release_root_disk(std::function<void(const Status&)> done) = 0;
+    /// Puts a disk of the same size in its place; the guest goes on. done is called on the loop.
+    virtual void replace_root_disk(control::Disk disk, std::function<void(const Status&)> done) = 0;
+    /// KVM's counters, summed over the vCPUs; empty if they aren't read.
+    [[nodiscard]] virtual std::map<std::string, uint64_t> statistics() const = 0;
+    [[nodiscard]] virtual uint64_t guest_faults() const = 0;
+    [[nodiscard]] virtual std::string last_fault() const = 0;
+};
+
+/// The life of a container inside its machine: gives the guest its orders, holds its sessions,
+/// answers the control socket, and says how it ended. Runs on the loop's thread.
+///
+///     booting -> starting -> running -> stopping -> ended
+///
+/// Every state goes to ended when the machine stops, the agent is lost or a client says kill.
+class Container {
+  public:
+    /// on_ended is called once, posted; the record lacks only its last mark. config, host and
+    /// timeline outlive it.
+    Container(EventLoop& loop, const MonitorConfig& config, ContainerHost& host, Timeline& timeline,
+              std::function<void(ExitRecord)> on_ended);
+
+    /// The guest connected to protocol::kControlPort.
+    [[nodiscard]] Status attach_agent(Fd control);
+    void handle(control::Request request, const ControlServer::Answer& answer);
+    /// The machine stopped on its own; reason as in ExitRecord.
+    void machine_stopped(const std::string& reason, const std::string& detail);
+
+    static constexpr std::chrono::seconds kBootLimit{120};
+    static constexpr std::chrono::seconds kOrderLimit{60};
+    static constexpr std::chrono::seconds kHaltLimit{30};
+    static constexpr std::chrono::seconds kReconnectLimit{5};
+    /// The guest's own limit for a frozen file system.
+    static constexpr std::chrono::seconds kFreezeLimit{10};
+    static constexpr size_t kMaxFinishedExecs = 64;
+
+  private:
+    enum class State : uint8_t { kBooting, kStarting, kRunning, kStopping, kEnded };
+
+    void on_hello(const protocol::Hello& hello);
+    void on_started(const Status& status);
+    void on_exited(const protocol::Exited& exit);
+    void on_lost(const Error& error);
+    void on_workload_done(const control::ExitStatus& exit);
+    void shut_down();
+    void order(const agent::Order& order, const char* what);
+    void end(const char* reason, uint32_t status, const std::string& error);
+    void count(const char* mark);
+
+    void do_attach(control::Request request, const ControlServer::Answer& answer);
+    void do_exec(control::Request request, const ControlServer::Answer& answer);
+    void do_wait(const control::Request& request, const ControlServer::Answer& answer);
+    void do_signal(const control::Request& request, const ControlServer::Answer& answer);
+    void do_release_disk(const ControlServer::Answer& answer);
+    void release_disk(bool frozen, const ControlServer::Answer& answer);
+    void do_replace_disk(control::Request request, const ControlServer::Answer& answer);
+    void thaw(bool frozen, const std::function<void(bool consistent)>& done);
+    void do_order(const agent::Order& order, const ControlServer::Answer& answer);
+    [[nodiscard]] control::MachineStatus status() const;
+    void kill_session(uint32_t id);
+    void finish_exec(uint32_t id, const control::ExitStatus& exit);
+
+    EventLoop& loop_;
+    const MonitorConfig& config_;
+    ContainerHost& host_;
+    Timeline& timeline_;
+    std::function<void(ExitRecord)> on_ended_;
+
+    State state_ = State::kBooting;
+    ExitRecord record_;
+    JsonLog log_;
+    std::unique_ptr<agent::AgentSession> agent_;
+    std::map<uint32_t, std::unique_ptr<Session>>
+        sessions_;  // by id; the workload's is always there
+    std::map<uint32_t, control::ExitStatus> finished_execs_;
+    enum class RootDisk : uint8_t { kAttached, kReleasing, kReleased, kReplacing };
+    RootDisk root_disk_ = RootDisk::kAttached;
+    bool root_frozen_ = false;
+    uint32_t next_session_ = protocol::kWorkloadSession + 1;
+    std::vector<ControlServer::Answer> waiters_;  // for the workload's end
+    EventLoop::Watch timer_;                      // the current state's limit
+};
+
+}  // namespace drupe

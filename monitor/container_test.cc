@@ -1,0 +1,389 @@
+#include "monitor/container.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+namespace drupe {
+namespace {
+
+using namespace protocol;  // NOLINT: the test speaks it in every line
+
+/// The guest's end, on a thread of its own, with blocking sockets.
+class FakeGuest {
+  public:
+    explicit FakeGuest(Fd control) : control_(std::move(control)) {}
+
+    template <class T>
+    void send(Kind kind, uint32_t id, const T& value) {
+        const std::string bytes = frame(kind, id, value);
+        (void)!::write(control_.get(), bytes.data(), bytes.size());
+    }
+    void hello() {
+        Hello hello;
+        hello.kernel_release = "6.12-test";
+        send(Kind::kHello, 0, hello);
+        (void)next();  // Welcome
+    }
+    /// The next order; kind 0 at the end of the connection.
+    FrameHeader next() {
+        for (;;) {
+            const Parsed parsed = parse_frame(received_, kMaxOrderBytes);
+            if (parsed.state == Parsed::State::kFrame) {
+                const FrameHeader header = parsed.header;
+                received_.erase(0, parsed.size);
+                return header;
+            }
+            char buffer[4096];
+            const ssize_t n = ::read(control_.get(), buffer, sizeof buffer);
+            if (n <= 0) return {};
+            received_.append(buffer, static_cast<size_t>(n));
+        }
+    }
+    /// Answers the next order; the errno value of failures is the guest's word.
+    void answer(Kind expected, int error = 0, const std::string& message = "") {
+        const FrameHeader order = next();
+        EXPECT_EQ(order.kind, expected);
+        send(Kind::kAnswer, order.id, Answer{error, message});
+    }
+    void start_workload() {
+        hello();
+        answer(Kind::kRoot);
+        answer(Kind::kIdentity);
+        answer(Kind::kStart);
+    }
+
+  private:
+    Fd control_;
+    std::string received_;
+};
+
+/// Serves one output stream: the bytes, then Eof; reads whatever the host sends.
+void serve_stream(Fd socket, const std::string& output) {
+    std::string request(kStreamOpenBytes, '\0');
+    if (::recv(socket.get(), request.data(), request.size(), MSG_WAITALL) <= 0) return;
+    std::string bytes = encode(StreamOpened{});
+    if (!output.empty() && static_cast<Stream>(request[4]) == Stream::kStdout)
+        append_data(bytes, output);
+    append_eof(bytes);
+    (void)!::write(socket.get(), bytes.data(), bytes.size());
+    char rest[256];
+    while (::read(socket.get(), rest, sizeof rest) > 0) {
+    }
+}
+
+class FakeHost final : public ContainerHost {
+  public:
+    ~FakeHost() override {
+        for (std::thread& thread : threads_) thread.join();
+    }
+    Result<Fd> connect_guest(uint32_t port) override {
+        EXPECT_EQ(port, kStreamPort);
+        TRY_ASSIGN(FdPair pair, make_socketpair(SOCK_STREAM));
+        TRY(set_nonblocking(pair.first.get(), true));
+        threads_.emplace_back([socket = std::make_shared<Fd>(std::move(pair.second)), this] {
+            serve_stream(std::move(*socket), output);
+        });
+        return std::move(pair.first);
+    }
+    Status attach_root_disk() override {
+        ++disks_attached;
+        return ok();
+    }
+    void release_root_disk(std::function<void(const Status&)> done) override {
+        disk_calls += "release ";
+        done(release_result);
+    }
+    void replace_root_disk(control::Disk disk, std::function<void(const Status&)> done) override {
+        disk_calls += "replace " + std::to_string(disk.layers.size()) + " ";
+        done(ok());
+    }
+    std::map<std::string, uint64_t> statistics() const override { return {{"exits", 7}}; }
+    uint64_t guest_faults() const override { return 2; }
+    std::string last_fault() const override { return ""; }
+
+    std::string output;
+    int disks_attached = 0;
+    std::string disk_calls;
+    Status release_result = ok();
+
+  private:
+    std::vector<std::thread> threads_;
+};
+
+class ContainerTest : public testing::Test {
+  protected:
+    ContainerTest() {
+        std::signal(SIGPIPE, SIG_IGN);
+        config_.workload.argv = {"program"};
+        log_ = std::move(open_file("/tmp", O_TMPFILE | O_RDWR, 0600)).value();
+        config_.timing = true;
+    }
+
+    /// Runs a container against a guest that follows the script; returns how it ended.
+    ExitRecord run(std::function<void(FakeGuest&)> script) {
+        FdPair control = std::move(make_socketpair(SOCK_STREAM)).value();
+        EXPECT_TRUE(set_nonblocking(control.first.get(), true));
+        config_.log.fds = {
+            std::move(log_.duplicate()).value().release()};  // the container's to close
+        ExitRecord result;
+        container_.emplace(*loop_, config_, host_, timeline_, [&](ExitRecord record) {
+            result = std::move(record);
+            loop_->stop();
+        });
+        EXPECT_TRUE(container_->attach_agent(std::move(control.first)));
+        std::thread guest([&, socket = std::make_shared<Fd>(std::move(control.second))] {
+            FakeGuest fake(std::move(*socket));
+            script(fake);
+        });
+        const auto limit = loop_->after(std::chrono::seconds(30), [&] { loop_->stop(); });
+        loop_->run();
+        container_.reset();
+        guest.join();
+        return result;
+    }
+    [[nodiscard]] std::string log_text() const {
+        std::string text(65536, '\0');
+        const ssize_t n = ::pread(log_.get(), text.data(), text.size(), 0);
+        text.resize(static_cast<size_t>(std::max<ssize_t>(n, 0)));
+        return text;
+    }
+
+    Fd log_;
+    MonitorConfig config_;
+    FakeHost host_;
+    Timeline timeline_;
+    std::unique_ptr<EventLoop> loop_ = make_event_loop();
+    std::optional<Container> container_;
+};
+
+TEST_F(ContainerTest, AWorkloadRunsItsOutputIsKeptAndTheGuestHalts) {
+    host_.output = "hello\n";
+    const ExitRecord record = run([](FakeGuest& guest) {
+        guest.start_workload();
+        guest.send(Kind::kExited, 0, Exited{kWorkloadSession, 3, 0, false});
+        guest.answer(Kind::kShutdown);
+        guest.send(Kind::kHalted, 0, Shutdown{});
+    });
+    EXPECT_EQ(record.reason, "exited");
+    EXPECT_EQ(record.status, 3U);
+    EXPECT_EQ(record.error, "");
+    EXPECT_EQ(record.guest_faults, 2U);
+    EXPECT_EQ(record.counts.at("workload_started.exits"), 7U);
+    EXPECT_EQ(host_.disks_attached, 1);
+    EXPECT_NE(log_text().find(R"("log":"hello\n")"), std::string::npos) << log_text();
+}
+
+TEST_F(ContainerTest, AMachineWhoseChangesAreDiscardedEndsWithoutAFlush) {
+    config_.root.discard_changes = true;
+    const ExitRecord record = run([](FakeGuest& guest) {
+        guest.start_workload();
+        guest.send(Kind::kExited, 0, Exited{kWorkloadSession, 0, 0, false});
+    });
+    EXPECT_EQ(record.reason, "exited");
+    EXPECT_EQ(record.status, 0U);
+}
+
+TEST_F(ContainerTest, AProgramThatIsntThereIs127AndOneThatCantRunIs126) {
+    for (const auto& [error, status] : {std::pair{ENOENT, 127U}, {EACCES, 126U}, {EIO, 125U}}) {
+        const ExitRecord record = run([error = error](FakeGuest& guest) {
+            guest.hello();
+            guest.answer(Kind::kRoot);
+            guest.answer(Kind::kIdentity);
+            guest.answer(Kind::kStart, error, "no");
+        });
+        EXPECT_EQ(record.reason, "not-started");
+        EXPECT_EQ(record.status, status);
+        loop_ = make_event_loop();
+    }
+}
+
+TEST_F(ContainerTest, ARootDiskThatCantBeMountedIsSaid) {
+    const ExitRecord record = run([](FakeGuest& guest) {
+        guest.hello();
+        guest.answer(Kind::kRoot, EIO, "mount: bad superblock");
+    });
+    EXPECT_EQ(record.status, 125U);
+    EXPECT_NE(record.error.find("bad superblock"), std::string::npos) << record.error;
+}
+
+TEST_F(ContainerTest, AGuestThatHaltsUnaskedIsLostAndNotASuccess) {
+    const ExitRecord record = run([](FakeGuest& guest) {
+        guest.start_workload();
+        guest.send(Kind::kHalted, 0, Shutdown{});
+    });
+    EXPECT_EQ(record.reason, "agent-lost");
+    EXPECT_EQ(record.status, 125U);
+}
+
+TEST_F(ContainerTest, APanicOfTheKernelIsTheReason) {
+    const ExitRecord record = run([this](FakeGuest& guest) {
+        guest.start_workload();
+        loop_->post(
+            [this] { container_->machine_stopped("panic", "the guest's kernel panicked"); });
+    });
+    EXPECT_EQ(record.reason, "panic");
+    EXPECT_EQ(record.status, 125U);
+}
+
+TEST_F(ContainerTest, ASignalBeforeTheStartEndsWhatNeverRan) {
+    const ExitRecord record = run([this](FakeGuest&) {
+        loop_->post([this] {
+            control::Request request;
+            request.op = control::Op::kSignal;
+            request.signal = SIGINT;
+            container_->handle(std::move(request), [](const control::Reply&) {});
+        });
+    });
+    EXPECT_EQ(record.reason, "killed");
+    EXPECT_EQ(record.status, 130U);
+}
+
+TEST_F(ContainerTest, AnExecHasItsOwnSessionStreamsAndExit) {
+    host_.output = "from exec\n";
+    std::atomic<uint32_t> session = 0;
+    std::atomic<uint32_t> status = 0;
+    FdPair out = std::move(make_pipe()).value();
+    auto write_end = std::make_shared<Fd>(std::move(out.second));
+    (void)run([&](FakeGuest& guest) {
+        guest.start_workload();
+        loop_->post([&, write_end] {
+            control::Request request;
+            request.op = control::Op::kExec;
+            request.start.argv = {"ls"};
+            request.stdio.stdout_fd = std::move(*write_end);
+            container_->handle(std::move(request), [&](const control::Reply& reply) {
+                session = reply.session;
+                control::Request wait;
+                wait.op = control::Op::kWait;
+                wait.session = reply.session;
+                container_->handle(std::move(wait), [&](const control::Reply& ended) {
+                    status = ended.exit->status;
+                    loop_->stop();
+                });
+            });
+        });
+        guest.answer(Kind::kStart);
+        guest.send(Kind::kExited, 0, Exited{kWorkloadSession + 1, 9, 0, false});
+        guest.answer(Kind::kForget);
+    });
+    EXPECT_EQ(session, kWorkloadSession + 1);
+    EXPECT_EQ(status, 9U);
+    char text[64];
+    const ssize_t n = ::read(out.first.get(), text, sizeof text);
+    EXPECT_EQ(std::string(text, static_cast<size_t>(std::max<ssize_t>(n, 0))), "from exec\n");
+}
+
+/// Asks the container for its root disk, gives it another one and says what was answered.
+class RootDiskTest : public ContainerTest {
+  protected:
+    void exchange() {
+        loop_->post([this] {
+            request(control::Op::kReleaseDisk, [this](const control::Reply& released) {
+                EXPECT_EQ(released.error, "");
+                released_ = released;
+                status_ = status();
+                request(control::Op::kReplaceDisk, [this](const control::Reply& replaced) {
+                    replaced_ = replaced;
+                    loop_->stop();
+                });
+            });
+        });
+    }
+    void request(control::Op op, const std::function<void(const control::Reply&)>& answer) {
+        control::Request request;
+        request.op = op;
+        request.disk.layers.resize(2);
+        container_->handle(std::move(request), answer);
+    }
+    control::MachineStatus status() {
+        control::MachineStatus machine;
+        request(control::Op::kStatus,
+                [&](const control::Reply& reply) { machine = *reply.machine; });
+        return machine;
+    }
+    control::Reply released_;
+    control::Reply replaced_;
+    control::MachineStatus status_;
+};
+
+TEST_F(RootDiskTest, IsExchangedWhileTheGuestsFileSystemIsFrozen) {
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        exchange();
+        guest.answer(Kind::kFreeze);
+        guest.answer(Kind::kThaw);
+    });
+    EXPECT_EQ(host_.disk_calls, "release replace 2 ");
+    EXPECT_TRUE(released_.consistent);
+    EXPECT_TRUE(replaced_.consistent);
+    EXPECT_TRUE(status_.disk_released);
+}
+
+TEST_F(RootDiskTest, OfAGuestThatCantFreezeIsInconsistent) {
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        exchange();
+        guest.answer(Kind::kFreeze, EOPNOTSUPP, "no");
+    });
+    EXPECT_EQ(host_.disk_calls, "release replace 2 ");
+    EXPECT_FALSE(released_.consistent);
+    EXPECT_EQ(replaced_.error, "");
+    EXPECT_FALSE(replaced_.consistent);
+}
+
+TEST_F(RootDiskTest, OfAGuestThatThawedByItselfIsInconsistent) {
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        exchange();
+        guest.answer(Kind::kFreeze);
+        guest.answer(Kind::kThaw, ETIME, "too late");
+    });
+    EXPECT_TRUE(released_.consistent);
+    EXPECT_FALSE(replaced_.consistent);
+}
+
+TEST_F(RootDiskTest, ThatCantBeClosedStaysAndTheGuestGoesOn) {
+    host_.release_result = Error{ErrorCode::kIo, "no space"};
+    control::Reply reply;
+    (void)run([&](FakeGuest& guest) {
+        guest.start_workload();
+        loop_->post([&] {
+            request(control::Op::kReleaseDisk, [&](const control::Reply& released) {
+                reply = released;
+                loop_->stop();
+            });
+        });
+        guest.answer(Kind::kFreeze);
+        guest.answer(Kind::kThaw);
+    });
+    EXPECT_EQ(reply.error, "no space");
+    EXPECT_EQ(host_.disk_calls, "release ");
+}
+
+TEST_F(RootDiskTest, IsNeitherReleasedTwiceNorReplacedUnasked) {
+    control::Reply unasked;
+    control::Reply twice;
+    (void)run([&](FakeGuest& guest) {
+        guest.start_workload();
+        loop_->post([&] {
+            request(control::Op::kReplaceDisk, [&](const control::Reply& r) { unasked = r; });
+            request(control::Op::kReleaseDisk, [&](const control::Reply&) { loop_->stop(); });
+            request(control::Op::kReleaseDisk, [&](const control::Reply& r) { twice = r; });
+        });
+        guest.answer(Kind::kFreeze);
+    });
+    EXPECT_NE(unasked.error, "");
+    EXPECT_NE(twice.error, "");
+}
+
+}  // namespace
+}  // namespace drupe

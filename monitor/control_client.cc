@@ -1,0 +1,80 @@
+#include "monitor/control_client.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace drupe {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Waits until the socket is readable; kLimit when the deadline has passed.
+Status wait_readable(int fd, std::optional<Clock::time_point> deadline) {
+    for (;;) {
+        int timeout_ms = -1;
+        if (deadline) {
+            const auto left =
+                std::chrono::ceil<std::chrono::milliseconds>(*deadline - Clock::now());
+            timeout_ms = static_cast<int>(std::max<int64_t>(left.count(), 0));
+        }
+        pollfd poll{fd, POLLIN, 0};
+        const int n = ::poll(&poll, 1, timeout_ms);
+        if (n > 0) return ok();
+        if (n == 0) return Error{ErrorCode::kLimit, "the monitor didn't answer in time"};
+        if (errno != EINTR) return os_error("poll the control socket");
+    }
+}
+
+}  // namespace
+
+Result<ControlClient> ControlClient::connect(const std::string& socket_path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (socket_path.size() >= sizeof address.sun_path)
+        return Error{ErrorCode::kInvalid, "socket path too long: " + socket_path};
+    std::memcpy(address.sun_path, socket_path.c_str(), socket_path.size() + 1);
+    Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    if (!socket.valid()) return os_error("socket");
+    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
+        Error error = os_error("connect to " + socket_path);
+        if (error.os_errno == ECONNREFUSED) error.code = ErrorCode::kNotFound;
+        return error;
+    }
+    return ControlClient(std::move(socket));
+}
+
+Result<uint64_t> ControlClient::send(control::Request request) {
+    request.id = next_id_++;
+    TRY(control::send_packet(socket_.get(), control::encode(request), control::fds_of(request)));
+    return request.id;
+}
+
+Result<control::Reply> ControlClient::receive(uint64_t id,
+                                              std::optional<std::chrono::milliseconds> timeout) {
+    std::optional<Clock::time_point> deadline;
+    if (timeout) deadline = Clock::now() + *timeout;
+    for (;;) {
+        if (auto node = replies_.extract(id)) return std::move(node.mapped());
+        TRY(wait_readable(socket_.get(), deadline));
+        TRY_ASSIGN(auto packet, control::receive_packet(socket_.get()));
+        if (!packet) return Error{ErrorCode::kNotFound, "the monitor hung up"};
+        TRY_ASSIGN(control::Reply reply, control::decode_reply(packet->text));
+        // A reply nobody asked for would only take up memory.
+        if (reply.id == 0 || reply.id >= next_id_) continue;
+        replies_[reply.id] = std::move(reply);
+    }
+}
+
+Result<control::Reply> ControlClient::call(control::Request request,
+                                           std::optional<std::chrono::milliseconds> timeout) {
+    TRY_ASSIGN(const uint64_t id, send(std::move(request)));
+    TRY_ASSIGN(control::Reply reply, receive(id, timeout));
+    if (!reply.error.empty()) return Error{ErrorCode::kInvalid, reply.error, reply.os_error};
+    return reply;
+}
+
+}  // namespace drupe

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "monitor/control.h"
+
+namespace drupe {
+
+/// A blocking client of one monitor. Used by one thread.
+class ControlClient {
+  public:
+    /// kNotFound if nobody listens (the monitor has ended or never came).
+    [[nodiscard]] static Result<ControlClient> connect(const std::string& socket_path);
+    /// Over a connected SOCK_SEQPACKET socket.
+    explicit ControlClient(Fd socket) : socket_(std::move(socket)) {}
+
+    /// For poll(): readable when a reply may be there.
+    [[nodiscard]] int fd() const { return socket_.get(); }
+
+    /// Sends a request and returns the id its reply will carry. Doesn't wait.
+    [[nodiscard]] Result<uint64_t> send(control::Request request);
+    /// Waits for the reply with this id; others that come meanwhile are kept. kLimit when the time
+    /// is over; kNotFound if the monitor hung up.
+    [[nodiscard]] Result<control::Reply> receive(
+        uint64_t id, std::optional<std::chrono::milliseconds> timeout = std::nullopt);
+    /// send and receive; a reply that reports an error is an Error.
+    [[nodiscard]] Result<control::Reply> call(
+        control::Request request, std::optional<std::chrono::milliseconds> timeout = std::nullopt);
+
+  private:
+    Fd socket_;
+    uint64_t next_id_ = 1;
+    std::map<uint64_t, control::Reply> replies_;
+};
+
+}  // namespace drupe

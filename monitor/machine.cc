@@ -1,0 +1,255 @@
+#include "monitor/machine.h"
+
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <future>
+#include <utility>
+
+#include "base/log.h"
+#include "devices/serial/serial.h"
+#include "devices/virtio_rng/virtio_rng.h"
+#include "imagefs/store/layered_disk.h"
+
+namespace drupe {
+namespace {
+
+// What every kernel gets. No argument here hides a device or a mitigation: only waits, probes and
+// self-tests.
+constexpr const char* kKernelArgs =
+    "panic=-1 reboot=k tsc=reliable no_timer_check cryptomgr.notests rcupdate.rcu_expedited=1 "
+    "noreplace-smp swiotlb=noforce";
+constexpr const char* kSilentArgs = " quiet loglevel=0 8250.nr_uarts=0";
+constexpr const char* kConsoleArgs = " console=ttyS0 8250.nr_uarts=1";
+
+std::string kernel_command_line(const MonitorConfig& config) {
+    std::string line = kKernelArgs;
+    line += config.console_fd >= 0 ? kConsoleArgs : kSilentArgs;
+    if (!config.kernel_args.empty()) line += " " + config.kernel_args;
+    return line;
+}
+
+/// A terminal is refused: its open file description is its user's, whom O_NONBLOCK would surprise.
+bool is_pipe_or_file(int fd) {
+    struct stat stat {};
+    if (::fstat(fd, &stat) < 0) return false;
+    return S_ISFIFO(stat.st_mode) || S_ISSOCK(stat.st_mode) || S_ISREG(stat.st_mode);
+}
+
+imagefs::DiskFiles disk_files(const DiskConfig& config) {
+    imagefs::DiskFiles files;
+    files.index = Fd(config.index_fd);
+    for (const int fd : config.layer_fds) files.layers.emplace_back(fd);
+    files.top_data = Fd(config.top_data_fd);
+    files.top_meta = Fd(config.top_meta_fd);
+    return files;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Machine>> Machine::create(EventLoop& loop, const MonitorConfig& config,
+                                                 Timeline& timeline) {
+    auto machine = std::unique_ptr<Machine>(new Machine(loop, config));
+    TRY(machine->create_vm(timeline));
+    TRY(machine->add_devices());
+    timeline.mark("memory_ready");
+    TRY(machine->load_kernel());
+    timeline.mark("kernel_loaded");
+    return machine;
+}
+
+Machine::~Machine() {
+    if (block_thread_.joinable()) stop();
+}
+
+Status Machine::create_vm(Timeline& timeline) {
+    TRY_ASSIGN(const Kvm kvm, Kvm::create(Fd(config_.kvm_fd)));
+    VmConfig vm;
+    vm.memory_bytes = config_.memory_bytes;
+    vm.vcpus = config_.vcpus;
+    vm.statistics = config_.timing;
+    TRY_ASSIGN(vm_, Vm::create(kvm, vm));
+    timeline.mark("vm_created");
+    return ok();
+}
+
+// The order is the guest's: its first disk, /dev/vda, is the first slot's.
+Status Machine::add_devices() {
+    block_loop_ = make_event_loop();
+    for (uint32_t i = 0; i <= config_.spare_disks; ++i) {
+        virtio::VirtioBlk::Options options;
+        options.name = "blk" + std::to_string(i);
+        options.serial = "drupe-" + options.name;
+        disks_.push_back(virtio::make_virtio_blk(std::move(options)));
+        TRY(add_virtio(disks_.back(), *block_loop_));
+    }
+    vsock::Options options;
+    options.guest_cid = protocol::kGuestCid;
+    vsock_ = std::make_shared<vsock::VsockDevice>(loop_, options);
+    TRY(add_virtio(vsock_, loop_));
+    TRY(add_virtio(virtio::make_virtio_rng("rng", virtio::system_entropy()), loop_));
+    return config_.console_fd >= 0 ? add_console() : ok();
+}
+
+/// Gives a device its slot: registers on the bus, an interrupt line, a doorbell a queue.
+Status Machine::add_virtio(std::shared_ptr<virtio::VirtioDevice> device, EventLoop& loop) {
+    TRY_ASSIGN(const MmioSlot slot, vm_->allocate_slot());
+    virtio::MmioTransport::Wiring wiring;
+    wiring.loop = &loop;
+    wiring.memory = &vm_->memory();
+    TRY_ASSIGN(wiring.interrupt, vm_->make_interrupt(slot.gsi));
+    wiring.on_fault = [this](const std::string& name, const std::string& what) {
+        log(LogLevel::kWarn, "guest: {}: {}", name, what);
+        const MutexLock lock(fault_mutex_);
+        last_fault_ = name + ": " + what;
+    };
+    TRY_ASSIGN(auto transport, virtio::MmioTransport::create(std::move(device), std::move(wiring)));
+    TRY(vm_->attach_mmio(slot.address, virtio::MmioTransport::kWindowBytes, transport));
+    for (size_t queue = 0; queue < transport->queue_count(); ++queue) {
+        const Doorbell doorbell{slot.address + virtio::MmioTransport::kNotifyOffset, 4, queue,
+                                false};
+        TRY(vm_->add_doorbell(doorbell, transport->notify_fd(queue)));
+    }
+    transports_.push_back(std::move(transport));
+    return ok();
+}
+
+Status Machine::add_console() {
+    Fd out(config_.console_fd);
+    if (!is_pipe_or_file(out.get()))
+        return Error{ErrorCode::kInvalid, "the console's descriptor must be a pipe or a file"};
+    TRY(set_nonblocking(out.get(), true));
+    TRY_ASSIGN(auto interrupt, vm_->make_interrupt(Serial::kIrq));
+    console_ = Serial::create(loop_, std::move(out), std::move(interrupt));
+    return vm_->attach_pio(Serial::kPort, Serial::kPorts, console_);
+}
+
+Status Machine::load_kernel() {
+    const Fd kernel(config_.kernel_fd);
+    const Fd initrd(config_.initrd_fd);
+    BootConfig boot;
+    boot.kernel_fd = kernel.get();
+    boot.initrd_fd = initrd.get();
+    boot.cmdline = kernel_command_line(config_);
+    boot.devices = config_.hardware == HardwareDescription::kDeviceTree
+                       ? DeviceDescription::kDeviceTree
+                       : DeviceDescription::kMpTable;
+    boot.loading = config_.kernel_load == "map" ? KernelLoading::kMapPrivate : KernelLoading::kRead;
+    return vm_->load(boot);
+}
+
+Status Machine::listen_agent(const std::function<Status(Fd)>& accept) {
+    return vsock_->listen(protocol::kControlPort, 1, [accept]() -> Result<Fd> {
+        TRY_ASSIGN(FdPair pair, make_socketpair(SOCK_STREAM | SOCK_NONBLOCK));
+        TRY(accept(std::move(pair.first)));
+        return std::move(pair.second);
+    });
+}
+
+Status Machine::start(ThreadHooks hooks, std::function<void(const Stop&)> on_stop) {
+    std::promise<Status> block_ready;
+    block_thread_ = std::thread([this, &block_ready, on_block = std::move(hooks.on_block)] {
+        ::prctl(PR_SET_NAME, "block");
+        const Status status = on_block();
+        block_ready.set_value(status);
+        if (status) block_loop_->run();
+    });
+    TRY(block_ready.get_future().get());
+    VmHooks vm;
+    vm.on_vcpu_thread = [on_vcpu = std::move(hooks.on_vcpu)](uint32_t) { return on_vcpu(); };
+    vm.on_stop = [this, on_stop = std::move(on_stop)](const Stop& stop) {
+        loop_.post([on_stop, stop] { on_stop(stop); });
+    };
+    return vm_->start(std::move(vm));
+}
+
+void Machine::stop() {
+    // vCPUs first: one may wait for a loop to reset a device, and this thread's loop won't any
+    // more.
+    vm_->request_stop({StopReason::kRequested, ""});
+    for (const auto& transport : transports_) transport->release_vcpus();
+    vm_->join();
+    block_loop_->post([this] {
+        close_root_disk();
+        block_loop_->stop();
+    });
+    block_thread_.join();
+    if (console_ != nullptr) console_->flush();
+}
+
+/// On the block loop. A disk that isn't closed is only slower to open the next time.
+void Machine::close_root_disk() {
+    auto* const disk = dynamic_cast<imagefs::LayeredDisk*>(disks_.front()->backend());
+    if (disk == nullptr || disk->read_only() || config_.root.discard_changes) return;
+    if (auto status = disk->close(); !status)
+        log(LogLevel::kWarn, "close the root disk: {}", status.error().message);
+}
+
+Result<Fd> Machine::connect_guest(uint32_t port) {
+    TRY_ASSIGN(FdPair pair, make_socketpair(SOCK_STREAM | SOCK_NONBLOCK));
+    TRY(vsock_->connect(port, std::move(pair.second), [port](const Status& status) {
+        if (!status) log(LogLevel::kDebug, "guest port {}: {}", port, status.error().message);
+    }));
+    return std::move(pair.first);
+}
+
+Status Machine::attach_root_disk() {
+    TRY_ASSIGN(auto disk, imagefs::LayeredDisk::open(disk_files(config_.root_disk)));
+    auto shared = std::make_shared<std::unique_ptr<imagefs::LayeredDisk>>(std::move(disk));
+    block_loop_->post([root = disks_.front(), shared] {
+        if (auto status = root->attach(std::move(*shared)); !status)
+            log(LogLevel::kError, "root disk: {}", status.error().message);
+    });
+    return ok();
+}
+
+// Its transport is the first, as its slot is.
+void Machine::release_root_disk(std::function<void(const Status&)> done) {
+    transports_.front()->quiesce([this, done = std::move(done)] {
+        const auto& slot = disks_.front();
+        auto* const disk = dynamic_cast<imagefs::LayeredDisk*>(slot->backend());
+        Status status =
+            disk != nullptr ? disk->close() : Error{ErrorCode::kConflict, "there is no root disk"};
+        if (status) {
+            (void)slot->detach();
+        } else {
+            transports_.front()->resume();
+        }
+        loop_.post([done, status] { done(status); });
+    });
+}
+
+void Machine::replace_root_disk(control::Disk fds, std::function<void(const Status&)> done) {
+    imagefs::DiskFiles files;
+    files.index = std::move(fds.index);
+    files.layers = std::move(fds.layers);
+    files.top_data = std::move(fds.top_data);
+    files.top_meta = std::move(fds.top_meta);
+    auto disk = imagefs::LayeredDisk::open(std::move(files));
+    if (!disk) return done(std::move(disk).error());
+    auto shared = std::make_shared<std::unique_ptr<imagefs::LayeredDisk>>(std::move(disk).value());
+    block_loop_->post([this, shared, done = std::move(done)] {
+        const Status status = disks_.front()->attach(std::move(*shared));
+        if (status) transports_.front()->resume();
+        loop_.post([done, status] { done(status); });
+    });
+}
+
+std::map<std::string, uint64_t> Machine::statistics() const {
+    return vm_->statistics();
+}
+
+uint64_t Machine::guest_faults() const {
+    uint64_t faults = 0;
+    for (const auto& transport : transports_) faults += transport->guest_faults();
+    return faults;
+}
+
+std::string Machine::last_fault() const {
+    const MutexLock lock(fault_mutex_);
+    return last_fault_;
+}
+
+}  // namespace drupe

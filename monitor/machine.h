@@ -1,0 +1,88 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "devices/serial/serial.h"
+#include "devices/virtio/mmio_transport.h"
+#include "devices/virtio_blk/virtio_blk.h"
+#include "devices/virtio_vsock/virtio_vsock.h"
+#include "monitor/config.h"
+#include "monitor/container.h"
+#include "monitor/timeline.h"
+#include "vmm/vm.h"
+
+namespace drupe {
+
+/// The composition root: a Vm with its devices, as a MonitorConfig describes it. The only place
+/// that names both.
+///
+/// Threads: the main loop (vsock, rng, and everything that isn't a device), the block loop, one
+/// thread a vCPU.
+///
+///     create -> [listen_agent] -> start -> stop -> destroyed
+class Machine final : public ContainerHost {
+  public:
+    /// Called at the start of each thread that isn't the main one, before it does anything: the
+    /// place for its seccomp filter. A failure stops the machine.
+    struct ThreadHooks {
+        std::function<Status()> on_vcpu;
+        std::function<Status()> on_block;
+    };
+
+    /// Builds the machine and loads its kernel. The loop outlives the machine. Marks: vm_created,
+    /// memory_ready, kernel_loaded.
+    [[nodiscard]] static Result<std::unique_ptr<Machine>> create(EventLoop& loop,
+                                                                 const MonitorConfig& config,
+                                                                 Timeline& timeline);
+    ~Machine() override;
+
+    /// accept gets the host's end of each control connection the guest makes; on the loop.
+    [[nodiscard]] Status listen_agent(const std::function<Status(Fd)>& accept);
+    /// Enters the guest. on_stop is posted to the loop once.
+    [[nodiscard]] Status start(ThreadHooks hooks, std::function<void(const Stop&)> on_stop);
+    /// Ends the vCPUs, then the block loop; the root disk is closed cleanly. Blocks. Once start()
+    /// was called.
+    void stop();
+    [[nodiscard]] uint64_t first_run_ns() const { return vm_->first_run_ns(); }
+
+    [[nodiscard]] Result<Fd> connect_guest(uint32_t port) override;
+    [[nodiscard]] Status attach_root_disk() override;
+    void release_root_disk(std::function<void(const Status&)> done) override;
+    void replace_root_disk(control::Disk disk, std::function<void(const Status&)> done) override;
+    [[nodiscard]] std::map<std::string, uint64_t> statistics() const override;
+    [[nodiscard]] uint64_t guest_faults() const override;
+    [[nodiscard]] std::string last_fault() const override;
+
+  private:
+    Machine(EventLoop& loop, const MonitorConfig& config) : loop_(loop), config_(config) {}
+
+    [[nodiscard]] Status create_vm(Timeline& timeline);
+    [[nodiscard]] Status add_devices();
+    [[nodiscard]] Status add_virtio(std::shared_ptr<virtio::VirtioDevice> device, EventLoop& loop);
+    [[nodiscard]] Status add_console();
+    [[nodiscard]] Status load_kernel();
+    void close_root_disk();
+
+    EventLoop& loop_;
+    const MonitorConfig& config_;
+    std::unique_ptr<EventLoop> block_loop_;
+    std::unique_ptr<Vm> vm_;
+    std::vector<std::shared_ptr<virtio::MmioTransport>> transports_;
+    std::vector<std::shared_ptr<virtio::VirtioBlk>> disks_;  // the root's first
+    std::shared_ptr<vsock::VsockDevice> vsock_;
+    std::shared_ptr<Serial> console_;  // null without --console
+    std::thread block_thread_;
+
+    mutable Mutex fault_mutex_;
+    std::string last_fault_ DRUPE_GUARDED_BY(fault_mutex_);
+};
+
+}  // namespace drupe

@@ -1,0 +1,157 @@
+// drupe-vmm: one machine. Started by the engine, with everything it will ever use as descriptors.
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <charconv>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include "base/event_loop.h"
+#include "base/log.h"
+#include "monitor/config.h"
+#include "monitor/confine/seccomp.h"
+#include "monitor/container.h"
+#include "monitor/control_server.h"
+#include "monitor/machine.h"
+
+namespace drupe {
+namespace {
+
+constexpr size_t kMaxConfigBytes = 4 << 20;
+constexpr int kUsageError = 125;
+
+constexpr const char* kUsage =
+    R"(usage: drupe-vmm --config-fd N
+
+Runs one microVM. Started by drupe, which hands over a configuration (JSON, on descriptor N) and every file that
+it names; drupe-vmm itself opens nothing. Not meant to be started by hand: see `drupe run --help`.
+)";
+
+/// Threads that must not run before the main one is confined wait here.
+class Gate {
+  public:
+    void open(bool confined) {
+        state_.store(confined ? State::kOpen : State::kRefused);
+        state_.notify_all();
+    }
+    [[nodiscard]] Status wait() const {
+        state_.wait(State::kClosed);
+        if (state_.load() == State::kOpen) return ok();
+        return Error{ErrorCode::kInternal, "the main thread isn't confined"};
+    }
+
+  private:
+    enum class State : uint8_t { kClosed, kOpen, kRefused };
+    std::atomic<State> state_ = State::kClosed;
+};
+
+/// Where a failure before the first guest instruction goes: the exit record, if there is one, and
+/// standard error.
+class Outcome {
+  public:
+    void set_record(Fd fd) { fd_ = std::move(fd); }
+
+    void write(const ExitRecord& record) {
+        status_ = static_cast<int>(record.status);
+        if (!fd_.valid()) return;
+        const std::string text = to_json(record);
+        auto status = write_exact(fd_.get(), std::as_bytes(std::span(text)), 0);
+        if (!status) log(LogLevel::kError, "exit record: {}", status.error().message);
+    }
+    int fail(const Error& error, const Timeline& timeline) {
+        log(LogLevel::kError, "{}", error.message);
+        ExitRecord record;
+        record.reason = "vmm-error";
+        record.status = kUsageError;
+        record.error = error.message;
+        record.finished_at_ns = Timeline::now_ns(CLOCK_REALTIME);
+        record.marks = timeline.marks();
+        write(record);
+        return kUsageError;
+    }
+    [[nodiscard]] int status() const { return status_; }
+
+  private:
+    Fd fd_;
+    int status_ = kUsageError;
+};
+
+/// The machine, its container and its control socket, from confinement to the exit record and the
+/// process's end. Returns only if something can't be set up.
+Status run(const MonitorConfig& config, Timeline& timeline, Outcome& outcome) {
+    Gate gate;
+    const auto loop = make_event_loop();
+    TRY_ASSIGN(const auto machine, Machine::create(*loop, config, timeline));
+    Container container(*loop, config, *machine, timeline, [&](ExitRecord record) {
+        machine->stop();
+        timeline.mark_at("first_run", machine->first_run_ns());
+        timeline.mark("machine_stopped");
+        record.marks = timeline.marks();
+        outcome.write(record);
+        loop->stop();
+    });
+    TRY(machine->listen_agent([&](Fd fd) { return container.attach_agent(std::move(fd)); }));
+    TRY_ASSIGN(
+        const auto server,
+        ControlServer::create(*loop, Fd(config.control_fd),
+                              [&](control::Request request, const ControlServer::Answer& answer) {
+                                  container.handle(std::move(request), answer);
+                              }));
+
+    Machine::ThreadHooks hooks;
+    hooks.on_block = [] { return confine::install(confine::Role::kBlock); };
+    hooks.on_vcpu = [&]() -> Status {
+        TRY(confine::install(confine::Role::kVcpu));
+        return gate.wait();
+    };
+    Status confined = machine->start(std::move(hooks), [&](const Stop& stop) {
+        container.machine_stopped(to_string(stop.reason), stop.detail);
+    });
+    if (confined) confined = confine::install(confine::Role::kMain);
+    gate.open(confined.has_value());
+    TRY(confined);
+    timeline.mark("confined");
+    loop->run();
+    // Everything durable is durable by now; destroying a machine page by page would only take time.
+    ::_exit(outcome.status());
+}
+
+Result<MonitorConfig> read_config(int fd) {
+    const Fd file(fd);
+    TRY_ASSIGN(const std::string text, read_all(file.get(), kMaxConfigBytes));
+    return parse_monitor_config(text);
+}
+
+int main_program(int argc, char** argv) {
+    set_log_program("drupe-vmm");
+    std::signal(SIGPIPE, SIG_IGN);
+    Timeline timeline;
+    timeline.mark("main");
+    Outcome outcome;
+
+    int config_fd = -1;
+    if (argc == 3 && std::strcmp(argv[1], "--config-fd") == 0)
+        std::from_chars(argv[2], argv[2] + std::strlen(argv[2]), config_fd);
+    if (config_fd < 0) {
+        const bool help = argc == 2 && std::strcmp(argv[1], "--help") == 0;
+        std::fputs(kUsage, help ? stdout : stderr);
+        return help ? 0 : kUsageError;
+    }
+    auto config = read_config(config_fd);
+    if (!config) return outcome.fail(config.error(), timeline);
+    outcome.set_record(Fd(config.value().exit_record_fd));
+    timeline.mark_at("launched", config.value().launched_ns);
+    timeline.mark("configured");
+    return outcome.fail(run(config.value(), timeline, outcome).error(), timeline);
+}
+
+}  // namespace
+}  // namespace drupe
+
+int main(int argc, char** argv) {
+    return drupe::main_program(argc, argv);
+}
