@@ -1,0 +1,201 @@
+// Commands to machines that run.
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <csignal>
+
+#include "api/engine/engine.h"
+#include "api/engine/environment.h"
+
+namespace drupe::engine {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kAnswerTimeout{10'000};
+constexpr milliseconds kKillTimeout{10'000};
+constexpr milliseconds kPollStarted{4};
+constexpr int kForceTimeoutMs = 5'000;
+
+control::Request request_of(control::Op op) {
+    control::Request request;
+    request.op = op;
+    return request;
+}
+
+}  // namespace
+
+Error refused_wait(const control::Reply& reply) {
+    return Error{ErrorCode::kConflict, "can't wait for the container's end: " + reply.error};
+}
+
+Result<ControlClient> Engine::connect(const std::string& id) const {
+    // Through the folder's descriptor: the socket's path may be longer than an address can hold.
+    const std::string path = options_.paths.run_dir(id);
+    TRY_ASSIGN(const Fd folder, open_file(path, O_PATH | O_DIRECTORY));
+    auto client = ControlClient::connect(fmt::format("/proc/self/fd/{}/control", folder.get()));
+    if (!client) return std::move(client).error().wrap("container " + short_id(id));
+    return client;
+}
+
+Result<Container> Engine::check(std::string_view query, Command command, Verdict* out) {
+    TRY_ASSIGN(Container container, find(query));
+    *out = verdict(container.state, command);
+    if (*out == Verdict::kRefuse) {
+        return Error{ErrorCode::kConflict,
+                     fmt::format("container {} {}", query, refusal(container.state, command))};
+    }
+    return container;
+}
+
+Result<bool> Engine::await_started(Machine& machine) {
+    for (;;) {
+        auto status = machine.client.call(request_of(control::Op::kStatus), kAnswerTimeout);
+        if (!status && status.error().code == ErrorCode::kNotFound) return false;  // hung up
+        if (!status) return std::move(status).error();
+        if (!status.value().machine) {
+            return Error{ErrorCode::kCorrupt, "the monitor answered without its status"};
+        }
+        const std::string& state = status.value().machine->state;
+        if (state == "running" || state == "stopping") return true;
+        auto ended = machine.client.receive(machine.wait_id, kPollStarted);
+        if (ended && !ended.value().error.empty()) return refused_wait(ended.value());
+        if (ended) {
+            machine.ended = std::move(ended).value();
+            return false;
+        }
+        if (ended.error().code == ErrorCode::kNotFound) return false;
+        if (ended.error().code != ErrorCode::kLimit) return std::move(ended).error();
+    }
+}
+
+Result<bool> Engine::signal_and_wait(const Container& container, uint32_t signal,
+                                     milliseconds timeout) {
+    auto client = connect(container.id);
+    if (!client && client.error().code == ErrorCode::kNotFound) {
+        return await_monitor_end(run_dir(container), kForceTimeoutMs);
+    }
+    if (!client) return std::move(client).error();
+    TRY_ASSIGN(const uint64_t wait_id, client.value().send(request_of(control::Op::kWait)));
+    control::Request request = request_of(control::Op::kSignal);
+    request.signal = signal;
+    const auto sent = client.value().call(std::move(request), kAnswerTimeout);
+    if (!sent && sent.error().code != ErrorCode::kNotFound) return false;
+    const auto ended = client.value().receive(wait_id, timeout);
+    if (!ended && ended.error().code == ErrorCode::kLimit) return false;
+    if (ended && !ended.value().error.empty()) {  // refused: its lock tells too, only later
+        return await_monitor_end(run_dir(container), static_cast<int>(timeout.count()));
+    }
+    return await_monitor_end(run_dir(container), kForceTimeoutMs);
+}
+
+Status Engine::force_end(const std::string& id) {
+    const std::string folder = options_.paths.run_dir(id);
+    if (auto client = connect(id)) {
+        if (client.value().call(request_of(control::Op::kKill), milliseconds(kForceTimeoutMs))) {
+            TRY_ASSIGN(const bool gone, await_monitor_end(folder, kForceTimeoutMs));
+            if (gone) return ok();
+        }
+    }
+    TRY(launcher_.kill_all(id));
+    TRY_ASSIGN(const bool gone, await_monitor_end(folder, kForceTimeoutMs));
+    if (gone) return ok();
+    return Error{ErrorCode::kIo,
+                 fmt::format("the monitor of container {} doesn't end: it waits for the host; see "
+                             "/proc/PID/stack of its threads (drupe inspect names the PID)",
+                             short_id(id))};
+}
+
+Status Engine::stop(std::string_view query, std::optional<uint32_t> timeout_s) {
+    Verdict may = Verdict::kDo;
+    TRY_ASSIGN(const Container container, check(query, Command::kStop, &may));
+    if (may == Verdict::kAlready) return ok();
+    const ContainerConfig& config = container.config;
+    uint32_t signal = SIGTERM;
+    if (!config.stop_signal.empty()) {
+        TRY_ASSIGN(signal, parse_signal(config.stop_signal));
+    }
+    const uint32_t seconds =
+        timeout_s.value_or(config.stop_timeout_s.value_or(kDefaultStopTimeoutS));
+    TRY_ASSIGN(const bool ended, signal_and_wait(container, signal, std::chrono::seconds(seconds)));
+    if (!ended) {
+        TRY_ASSIGN(const bool killed, signal_and_wait(container, SIGKILL, kKillTimeout));
+        if (!killed) {
+            TRY(force_end(container.id));
+        }
+    }
+    TRY(settle(container));
+    return ok();
+}
+
+Status Engine::kill(std::string_view query, uint32_t signal) {
+    Verdict may = Verdict::kDo;
+    auto checked = check(query, Command::kKill, &may);
+    if (!checked) return std::move(checked).error().wrap("cannot kill container");
+    const Container& container = checked.value();
+    if (signal == SIGKILL) {
+        TRY_ASSIGN(const bool ended, signal_and_wait(container, signal, kKillTimeout));
+        if (!ended) {
+            TRY(force_end(container.id));
+        }
+        TRY(settle(container));
+        return ok();
+    }
+    TRY_ASSIGN(ControlClient client, connect(container.id));
+    control::Request request = request_of(control::Op::kSignal);
+    request.signal = signal;
+    TRY(client.call(std::move(request), kAnswerTimeout));
+    return ok();
+}
+
+Result<uint32_t> Engine::wait(std::string_view query) {
+    TRY_ASSIGN(Container container, find(query));
+    if (container.state != State::kRunning) return container.exit_code;
+    std::optional<uint32_t> status;
+    if (auto client = connect(container.id)) {
+        auto reply = client.value().call(request_of(control::Op::kWait));
+        if (reply && reply.value().exit) status = reply.value().exit->status;
+    }
+    TRY_ASSIGN(const bool gone, await_monitor_end(run_dir(container), -1));
+    static_cast<void>(gone);
+    TRY_ASSIGN(const auto settled, settle(container));
+    // A container that was removed at its end has only the reply left.
+    if (settled && settled->state != State::kRunning) return settled->exit_code;
+    if (status) return *status;
+    return Error{ErrorCode::kNotFound,
+                 fmt::format("container {} was removed before its exit code was read", query)};
+}
+
+Result<Machine> Engine::attach(std::string_view query, control::Stdio stdio) {
+    Verdict may = Verdict::kDo;
+    TRY_ASSIGN(Container container, check(query, Command::kAttach, &may));
+    TRY_ASSIGN(ControlClient client, connect(container.id));
+    TRY_ASSIGN(const uint64_t wait_id, client.send(request_of(control::Op::kWait)));
+    control::Request request = request_of(control::Op::kAttach);
+    request.stdio = std::move(stdio);
+    TRY(client.call(std::move(request), kAnswerTimeout));
+    return Machine{std::move(container), std::move(client), wait_id, {}, {}};
+}
+
+Result<ExecSession> Engine::exec(std::string_view query, ExecRequest asked) {
+    Verdict may = Verdict::kDo;
+    TRY_ASSIGN(Container container, check(query, Command::kExec, &may));
+    control::Request request = request_of(control::Op::kExec);
+    protocol::Start& start = request.start;
+    start.argv = std::move(asked.argv);
+    start.env = session_environment(container, asked.env, asked.tty);
+    start.cwd = asked.working_dir.empty() ? container.config.working_dir : asked.working_dir;
+    start.user = asked.user.empty() ? container.config.user : asked.user;
+    start.tty = asked.tty;
+    start.stdin_open = asked.stdio.stdin_fd.valid();
+    start.rows = asked.rows;
+    start.columns = asked.columns;
+    start.limits = session_limits(container.config);
+    request.stdio = std::move(asked.stdio);
+    TRY_ASSIGN(ControlClient client, connect(container.id));
+    TRY_ASSIGN(const auto reply, client.call(std::move(request), std::chrono::minutes(1)));
+    return ExecSession{std::move(container), std::move(client), reply.session};
+}
+
+}  // namespace drupe::engine

@@ -1,0 +1,121 @@
+// Making an image of a container.
+#include <fmt/format.h>
+
+#include "api/engine/clock.h"
+#include "api/engine/engine.h"
+#include "base/log.h"
+
+namespace drupe::engine {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// The guest writes out what it has not yet; a slow disk takes its time.
+constexpr milliseconds kReleaseTimeout{120'000};
+constexpr milliseconds kReplaceTimeout{60'000};
+constexpr milliseconds kStatusTimeout{10'000};
+
+control::Request replace_with(imagefs::DiskFiles files) {
+    control::Request request;
+    request.op = control::Op::kReplaceDisk;
+    request.disk.index = std::move(files.index);
+    request.disk.layers = std::move(files.layers);
+    request.disk.top_data = std::move(files.top_data);
+    request.disk.top_meta = std::move(files.top_meta);
+    return request;
+}
+
+}  // namespace
+
+// The row's step says that the machine may be without its disk: whoever finds it after a crash
+// gives back what open_top() says is the container's then, the old top or the new one.
+Result<Committed> Engine::commit(std::string_view query, const CommitRequest& request) {
+    TRY_ASSIGN(Container container, find(query));
+    if (container.config.read_only) {
+        return Error{ErrorCode::kConflict,
+                     fmt::format("container {} has a read-only root: it has changed nothing that "
+                                 "could be committed; tag its image instead",
+                                 query)};
+    }
+    TRY(images_.check_name(request.reference));
+    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(container)));
+    TRY_ASSIGN(auto current, settle_locked(std::move(container)));
+    if (!current) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
+    container = *std::move(current);
+    TRY_ASSIGN(const std::string parent, images_.image_config(container.image_id));
+    const uint64_t now_ns = realtime_ns();
+    const auto make_config = [&](std::string_view diff_id) {
+        return commit_config(parent, container, request.words, diff_id, now_ns);
+    };
+    TRY(make_config(""));  // what is wrong with the changes is said before anything is done
+
+    Committed out;
+    out.marks["begun"] = monotonic_ns();
+    SealedDisk sealed;
+    if (container.state == State::kRunning || container.state == State::kPaused) {
+        TRY_ASSIGN(sealed, seal_running(container, out));
+    } else {
+        TRY_ASSIGN(sealed, images_.seal_top(container.id));
+        out.consistent = !sealed.needs_replay;
+        out.marks["sealed"] = monotonic_ns();
+    }
+    sealed.files = {};
+    TRY_ASSIGN(out.image_id, images_.put_image(sealed, request.reference, make_config));
+    out.marks["recorded"] = monotonic_ns();
+    step("committed");
+    return out;
+}
+
+Result<SealedDisk> Engine::seal_running(const Container& container, Committed& out) {
+    TRY_ASSIGN(ControlClient client, connect(container.id));
+    Container row = container;
+    row.step = Step::kCommitting;
+    TRY(table_.update(row));
+    step("committing");
+    control::Request release;
+    release.op = control::Op::kReleaseDisk;
+    const auto released = client.call(std::move(release), kReleaseTimeout);
+    out.marks["released"] = monotonic_ns();
+    step("released");
+    if (!released) {
+        TRY(table_.update(container));
+        return Error(released.error()).wrap("the machine didn't let go of its disk");
+    }
+    auto sealed = images_.seal_top(container.id);
+    out.marks["sealed"] = monotonic_ns();
+    step("sealed");
+    imagefs::DiskFiles files;
+    if (sealed) {
+        files = std::move(sealed.value().files);
+    } else {
+        TRY_ASSIGN(files, images_.open_top(container.id));
+    }
+    const auto replaced = client.call(replace_with(std::move(files)), kReplaceTimeout);
+    out.marks["replaced"] = monotonic_ns();
+    if (!replaced) {
+        // One that has ended meanwhile needs none; settle() sees to the row.
+        TRY_ASSIGN(const bool lives, monitor_lives(run_dir(container)));
+        if (lives) return Error(replaced.error()).wrap("the machine didn't take its disk back");
+        out.consistent = released.value().consistent;
+        return sealed;
+    }
+    step("replaced");
+    TRY(table_.update(container));
+    out.consistent = replaced.value().consistent;
+    return sealed;
+}
+
+Status Engine::return_disk(const Container& container) {
+    TRY_ASSIGN(ControlClient client, connect(container.id));
+    control::Request ask;
+    ask.op = control::Op::kStatus;
+    TRY_ASSIGN(const auto reply, client.call(std::move(ask), kStatusTimeout));
+    if (!reply.machine || !reply.machine->disk_released) return ok();
+    TRY_ASSIGN(auto files, images_.open_top(container.id));
+    TRY(client.call(replace_with(std::move(files)), kReplaceTimeout));
+    log(LogLevel::kWarn, "container {}: a commit was cut short; its disk is back",
+        short_id(container.id));
+    return ok();
+}
+
+}  // namespace drupe::engine

@@ -1,0 +1,122 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/engine/state.h"
+#include "base/result.h"
+
+namespace drupe::engine {
+
+struct Ulimit {
+    std::string name;  ///< As in setrlimit(2), lower case and without RLIMIT_: "nofile".
+    uint64_t soft = 0;
+    uint64_t hard = 0;
+};
+
+/// What an image says about how it wants to be run (the `config` object of OCI's image
+/// specification).
+struct ImageConfig {
+    std::vector<std::string> entrypoint;
+    std::vector<std::string> cmd;
+    std::vector<std::string> env;
+    std::string working_dir;
+    std::string user;
+    std::string stop_signal;
+    std::map<std::string, std::string> labels;
+    std::vector<std::string> exposed_ports;
+    std::vector<std::string> volumes;
+};
+
+/// How a container runs. Before creation: what the user asked for, unset where the image decides.
+/// After: the whole truth, which doesn't change any more.
+struct ContainerConfig {
+    std::string image;  ///< As the user named it.
+    /// Unset: the image's. A set entrypoint drops the image's cmd too; {""} is none at all.
+    std::optional<std::vector<std::string>> entrypoint;
+    std::optional<std::vector<std::string>> cmd;
+    std::vector<std::string> env;  ///< "NAME=value"; the user's win over the image's.
+    std::string working_dir;
+    std::string user;
+    std::string host_name;  ///< Empty: the id's first 12 digits.
+    std::string domain_name;
+    std::map<std::string, std::string> labels;
+    std::string stop_signal;                 ///< "TERM", "SIGTERM" or "15". Empty: SIGTERM.
+    std::optional<uint32_t> stop_timeout_s;  ///< Unset: 10.
+    std::vector<Ulimit> ulimits;
+
+    bool tty = false;
+    bool open_stdin = false;
+    bool attach_stdin = false;
+    bool attach_stdout = false;
+    bool attach_stderr = false;
+    bool read_only = false;    ///< The root file system; there is no writable top then.
+    bool auto_remove = false;  ///< Removed when it ends.
+
+    uint64_t memory_bytes = 0;  ///< Limit of the workload; 0: none (see machine_size()).
+    uint64_t nano_cpus = 0;     ///< 1.5 CPUs are 1500000000; 0: one vCPU, without a limit.
+
+    std::string kernel;    ///< Path of a kernel of the user's own; empty: Drupe's.
+    bool console = false;  ///< Give the machine a serial console, for its kernel's log.
+    bool timing = false;   ///< Count KVM's exits at each mark.
+};
+
+/// A step that was under way when the row was last written. Whoever takes the container's lock and
+/// finds one knows that the command which began it has died.
+enum class Step : uint8_t { kNone, kCreating, kStarting, kCommitting };
+
+/// A container as the database has it.
+struct Container {
+    std::string id;        ///< 64 hex digits.
+    std::string name;      ///< Unique.
+    std::string image_id;  ///< "sha256:...".
+    ContainerConfig config;
+
+    State state = State::kCreated;
+    Step step = Step::kNone;
+    pid_t pid = 0;             ///< The monitor's while it runs; for people and statistics only.
+    uint64_t pid_started = 0;  ///< Its start time in clock ticks since boot, which tells reuse.
+    uint32_t uid = 0;          ///< Host user and group of its monitor; nobody else's.
+
+    // CLOCK_REALTIME nanoseconds; 0: never.
+    uint64_t created_at_ns = 0;
+    uint64_t started_at_ns = 0;
+    uint64_t finished_at_ns = 0;
+
+    uint32_t exit_code = 0;
+    bool oom_killed = false;
+    std::string reason;  ///< ExitRecord::reason.
+    std::string error;   ///< Why it couldn't start or what broke it.
+};
+
+inline constexpr size_t kIdDigits = 64;
+inline constexpr size_t kShortIdDigits = 12;
+inline constexpr uint32_t kDefaultStopTimeoutS = 10;
+
+[[nodiscard]] inline std::string short_id(std::string_view id) {
+    return std::string(id.substr(0, kShortIdDigits));
+}
+/// The program and its arguments: entrypoint, then cmd.
+[[nodiscard]] std::vector<std::string> argv_of(const ContainerConfig& config);
+
+/// What the user asked for, completed by what the image says (Docker's rules). kInvalid if neither
+/// names a program.
+[[nodiscard]] Result<ContainerConfig> merge(ContainerConfig asked, const ImageConfig& image);
+
+/// Refuses what no machine could be made of: sizes out of range, NUL bytes, too long lists.
+[[nodiscard]] Status validate(const ContainerConfig& config);
+
+/// 15 for "15", "TERM" and "SIGTERM"; "RTMIN+3" too. kInvalid names the text.
+[[nodiscard]] Result<uint32_t> parse_signal(std::string_view text);
+/// "nofile=1024:2048" or "nofile=1024"; -1 is unlimited.
+[[nodiscard]] Result<Ulimit> parse_ulimit(std::string_view text);
+/// RLIMIT_* of a limit's name.
+[[nodiscard]] std::optional<uint32_t> ulimit_resource(std::string_view name);
+
+}  // namespace drupe::engine

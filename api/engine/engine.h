@@ -1,0 +1,205 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/engine/commit_config.h"
+#include "api/engine/container.h"
+#include "api/engine/container_table.h"
+#include "api/engine/image_source.h"
+#include "api/engine/launcher.h"
+#include "api/engine/lock.h"
+#include "api/engine/paths.h"
+#include "monitor/control_client.h"
+#include "monitor/exit_record.h"
+
+namespace drupe::engine {
+
+/// What a start is given beside the container.
+struct StartRequest {
+    control::Stdio stdio;  ///< The monitor's ends of the streams; unset: not attached.
+    uint16_t rows = 0;     ///< Of the terminal.
+    uint16_t columns = 0;
+    Fd console;  ///< Where the kernel's log goes if config.console; unset: the container's file.
+};
+
+/// A machine that runs, and the connection to its monitor. A wait request has been sent: its reply
+/// comes when the exit record is written.
+struct Machine {
+    Container container;
+    ControlClient client;
+    uint64_t wait_id = 0;
+    std::optional<control::Reply> ended;  ///< Its reply, if it came while something else was done.
+    /// CLOCK_MONOTONIC ns of what start() did: image_opened, launching, launched.
+    std::map<std::string, uint64_t> marks;
+};
+
+/// How a machine ended.
+struct Ended {
+    Container container;  ///< As it was left; of an auto-removed one too.
+    ExitRecord record;    ///< Reason "monitor-lost" if the monitor left none.
+};
+
+/// Of a reply to a wait request that says that it won't be answered: the machine goes on.
+[[nodiscard]] Error refused_wait(const control::Reply& reply);
+
+struct ExecRequest {
+    std::vector<std::string> argv;
+    std::vector<std::string> env;  ///< Over the container's.
+    std::string working_dir;       ///< Empty: the container's.
+    std::string user;              ///< Empty: the container's.
+    bool tty = false;
+    uint16_t rows = 0;
+    uint16_t columns = 0;
+    control::Stdio stdio;
+};
+
+/// A program that runs beside the workload.
+struct ExecSession {
+    Container container;
+    ControlClient client;
+    uint32_t session = 0;
+};
+
+struct CommitRequest {
+    std::string reference;  ///< The image's name, or empty.
+    CommitWords words;
+};
+struct Committed {
+    std::string image_id;
+    /// The guest's file system was frozen, or nothing ran. Otherwise the image is what a loss of
+    /// power would have left, with the journal replayed.
+    bool consistent = false;
+    /// CLOCK_MONOTONIC ns: begun, released (the guest's data is written out), sealed, replaced (it
+    /// goes on), recorded.
+    std::map<std::string, uint64_t> marks;
+};
+
+/// The containers of one $DRUPE_ROOT: what the CLI, the daemon and tests drive. A library without
+/// threads; any number of processes may use the same root at once. What a killed one leaves behind
+/// is found by the next (settle() and sweep()).
+///
+/// Truth is in three places. The row in drupe.db says what the container is; the flock that its
+/// monitor holds says whether that is still so (lock.h); the exit record says how it ended.
+/// Creating: lock, folder, row (step kCreating), top. Starting: row (step kStarting, unless it is
+/// kCreating still), monitor, row (running). Ending: exit record, row (exited). Removing: row away,
+/// then files. So a folder without a row is garbage, and a row with a step belongs to a command
+/// that holds the lock or has died.
+///
+/// Used by one thread.
+class Engine {
+  public:
+    struct Options {
+        Paths paths;
+        /// Called between the steps of create, run, start and remove: a seam for tests.
+        std::function<void(std::string_view step)> at_step;
+    };
+    /// images and launcher stay the caller's.
+    [[nodiscard]] static Result<std::unique_ptr<Engine>> open(Options options, ImageSource& images,
+                                                              MonitorLauncher& launcher);
+
+    [[nodiscard]] const Paths& paths() const { return options_.paths; }
+
+    /// kNotFound: no such image. kConflict: the name is taken. An empty name: one is made up.
+    [[nodiscard]] Result<Container> create(ContainerConfig asked, std::string name);
+    /// Starts a machine; returns when its monitor runs, long before its workload does.
+    [[nodiscard]] Result<Machine> start(std::string_view query, StartRequest request);
+    /// create and start in fewer steps.
+    [[nodiscard]] Result<Machine> run(ContainerConfig asked, std::string name,
+                                      StartRequest request);
+
+    /// Waits until the workload runs; false: the machine has ended before that was seen
+    /// (conclude() says why).
+    [[nodiscard]] Result<bool> await_started(Machine& machine);
+    /// Waits for the end, writes it down, and removes the container if it is to be. What is left
+    /// of the monitor by then is clean_up()'s.
+    [[nodiscard]] Result<Ended> conclude(Machine& machine);
+    /// Waits until the monitor's process is gone, gives back its cgroup, and deletes the files of a
+    /// container that isn't in the database any more.
+    [[nodiscard]] Status clean_up(const std::string& id);
+
+    /// One container, by name, id or prefix, as it is now.
+    [[nodiscard]] Result<Container> find(std::string_view query);
+    /// All of them, the newest first, after a sweep.
+    [[nodiscard]] Result<std::vector<Container>> list();
+    [[nodiscard]] Result<std::vector<Container>> of_image(std::string_view image_id);
+
+    /// The stop signal, then SIGKILL after the timeout (unset: the container's own).
+    [[nodiscard]] Status stop(std::string_view query, std::optional<uint32_t> timeout_s);
+    /// Sends a signal; SIGKILL waits for the end.
+    [[nodiscard]] Status kill(std::string_view query, uint32_t signal);
+    /// Waits until it doesn't run; its exit code.
+    [[nodiscard]] Result<uint32_t> wait(std::string_view query);
+    [[nodiscard]] Status remove(std::string_view query, bool force);
+
+    /// Makes an image of what a container has changed. A running one stands still meanwhile.
+    [[nodiscard]] Result<Committed> commit(std::string_view query, const CommitRequest& request);
+
+    /// Connects to a running machine and gives it further streams.
+    [[nodiscard]] Result<Machine> attach(std::string_view query, control::Stdio stdio);
+    /// The Error of a program that can't be started has its os_errno (ENOENT, EACCES, ...).
+    [[nodiscard]] Result<ExecSession> exec(std::string_view query, ExecRequest request);
+
+    /// Settles every container, and removes what belongs to none.
+    [[nodiscard]] Status sweep();
+
+  private:
+    Engine(Options options, ImageSource& images, MonitorLauncher& launcher, ContainerTable table)
+        : options_(std::move(options)), images_(images), launcher_(launcher), table_(table) {}
+
+    struct Plan;  // a monitor's configuration with the descriptors it names
+
+    void step(std::string_view name) const {
+        if (options_.at_step) options_.at_step(name);
+    }
+    [[nodiscard]] std::string run_dir(const Container& c) const {
+        return options_.paths.run_dir(c.id);
+    }
+
+    // create.cc, with the container's lock held
+    [[nodiscard]] Result<Container> record(ContainerConfig asked, std::string name,
+                                           const ImageRef& image,
+                                           std::optional<ContainerLock>& lock);
+    [[nodiscard]] Status undo_create(const Container& container, Error why);
+
+    // start.cc
+    [[nodiscard]] Result<Plan> plan(const Container& container, StartRequest request,
+                                    imagefs::DiskFiles disk) const;
+    [[nodiscard]] Result<Machine> launch(Container container, StartRequest request,
+                                         imagefs::DiskFiles disk);
+    [[nodiscard]] Result<imagefs::DiskFiles> open_disk(const Container& container);
+
+    // settle.cc: bringing the rows in line with what is true
+    /// nullopt: the container is gone (it was half-created, or is removed at its end).
+    [[nodiscard]] Result<std::optional<Container>> settle(Container container);
+    [[nodiscard]] Result<std::optional<Container>> settle_locked(Container container);
+    [[nodiscard]] Result<Ended> end(Container container);  ///< With the lock held.
+    [[nodiscard]] Status remove_files(const std::string& id);
+    [[nodiscard]] Status sweep_folder(const std::string& id);
+
+    // commit.cc
+    [[nodiscard]] Result<SealedDisk> seal_running(const Container& container, Committed& out);
+    /// Gives a running machine its disk back if a command that had taken it died.
+    [[nodiscard]] Status return_disk(const Container& container);
+
+    // command.cc
+    [[nodiscard]] Result<Container> check(std::string_view query, Command command, Verdict* out);
+    [[nodiscard]] Result<ControlClient> connect(const std::string& id) const;
+    /// Signals the workload and waits; false: it still runs after the timeout.
+    [[nodiscard]] Result<bool> signal_and_wait(const Container& container, uint32_t signal,
+                                               std::chrono::milliseconds timeout);
+    /// Ends a machine by all means there are.
+    [[nodiscard]] Status force_end(const std::string& id);
+
+    Options options_;
+    ImageSource& images_;
+    MonitorLauncher& launcher_;
+    ContainerTable table_;
+};
+
+}  // namespace drupe::engine

@@ -1,0 +1,99 @@
+#include "api/engine/import_registry.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <map>
+
+#include "base/fd.h"
+#include "imagefs/registry/pull.h"
+#include "imagefs/registry/push.h"
+
+namespace drupe {
+namespace {
+
+using imagefs::Store;
+using imagefs::oci::Reference;
+namespace registry = imagefs::registry;
+
+constexpr size_t kShownDigits = 12;
+constexpr size_t kMaxPasswordBytes = 64 << 10;
+constexpr std::chrono::milliseconds kBetweenCounts{100};
+
+using SayLine = std::function<void(const nlohmann::json&)>;
+
+Result<registry::Session> make_session(const std::string& root) {
+    TRY_ASSIGN(registry::Config config, registry::Config::load(root));
+    return registry::Session{std::move(config), registry::CredentialFile::of_user(), {}, {}};
+}
+
+/// Every change of a state, but of mere numbers only a few a second.
+registry::LayerReport reporter(const SayLine& say) {
+    struct Last {
+        std::string state;
+        std::chrono::steady_clock::time_point said;
+    };
+    auto last = std::make_shared<std::map<imagefs::Digest, Last>>();
+    return [say, last](const registry::LayerEvent& event) {
+        const auto now = std::chrono::steady_clock::now();
+        Last& before = (*last)[event.blob];
+        if (before.state == event.state && now - before.said < kBetweenCounts) return;
+        before = {event.state, now};
+        nlohmann::json layer{{"id", event.blob.hex().substr(0, kShownDigits)},
+                             {"state", event.state},
+                             {"bytes", event.bytes},
+                             {"total", event.total_bytes}};
+        say({{"layer", std::move(layer)}});
+    };
+}
+
+Result<nlohmann::json> pull(const std::string& root, const std::string& name, const SayLine& say) {
+    TRY_ASSIGN(const Reference reference, Reference::parse(name));
+    TRY_ASSIGN(const registry::Session session, make_session(root));
+    TRY_ASSIGN(Store store, Store::open(root));
+    TRY_ASSIGN(const auto pulled, registry::pull(store, session, reference, {}, reporter(say)));
+    return nlohmann::json{{"name", reference.canonical()},
+                          {"digest", pulled.digest.to_string()},
+                          {"newer", pulled.is_newer}};
+}
+
+Result<nlohmann::json> push(const std::string& root, const std::string& name, const SayLine& say) {
+    TRY_ASSIGN(const Reference reference, Reference::parse(name));
+    TRY_ASSIGN(const registry::Session session, make_session(root));
+    TRY_ASSIGN(Store store, Store::open(root));
+    TRY_ASSIGN(const imagefs::Image image, store.resolve(reference.canonical()));
+    TRY_ASSIGN(const auto pushed, registry::push(store, session, image, reference, reporter(say)));
+    return nlohmann::json{{"digest", pushed.digest.to_string()}, {"size", pushed.manifest_bytes}};
+}
+
+Result<nlohmann::json> log_in(const std::string& root, const std::string& host,
+                              const std::string& user) {
+    TRY_ASSIGN(const registry::Session session, make_session(root));
+    TRY_ASSIGN(const std::string password, read_all(STDIN_FILENO, kMaxPasswordBytes));
+    const registry::Credentials credentials{user, password, {}};
+    TRY(registry::check_login(session, host, credentials));
+    TRY(session.credentials.store(host, credentials));
+    return nlohmann::json::object();
+}
+
+}  // namespace
+
+bool is_registry_command(const std::string& command) {
+    return command == "pull" || command == "push" || command == "login" || command == "logout";
+}
+
+Result<nlohmann::json> run_registry_command(const std::string& root,
+                                            const std::vector<std::string>& words,
+                                            const SayLine& say) {
+    const std::string& command = words[0];
+    if (command == "pull" && words.size() == 2) return pull(root, words[1], say);
+    if (command == "push" && words.size() == 2) return push(root, words[1], say);
+    if (command == "login" && words.size() == 3) return log_in(root, words[1], words[2]);
+    if (command == "logout" && words.size() == 2) {
+        TRY(registry::CredentialFile::of_user().erase(words[1]));
+        return nlohmann::json::object();
+    }
+    return Error{ErrorCode::kInvalid, "drupe-import " + command + ": wrong arguments"};
+}
+
+}  // namespace drupe

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/engine/container.h"
+
+namespace drupe::engine {
+
+/// The container as Docker's API describes it (GET /containers/ID/json).
+[[nodiscard]] std::string inspect_json(const Container& container, std::string_view log_path);
+
+/// What an image's description is made of.
+struct ImageDescription {
+    std::string id;
+    std::vector<std::string> references;
+    std::string digest;  ///< Of its manifest; empty if it came without one.
+    uint64_t size_bytes = 0;
+    std::string config;               ///< The OCI configuration's JSON.
+    std::vector<std::string> layers;  ///< diff ids, bottom first
+};
+/// The image as Docker's API describes it (GET /images/NAME/json).
+[[nodiscard]] Result<std::string> inspect_json(const ImageDescription& image);
+
+}  // namespace drupe::engine

@@ -1,0 +1,152 @@
+#include "api/engine/jail_launcher.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+#include <optional>
+
+#include "imagefs/store/sha256.h"
+#include "monitor/confine/cgroup.h"
+#include "monitor/confine/jail.h"
+
+namespace drupe::engine {
+namespace {
+
+constexpr int kFirstInheritedFd = 3;
+constexpr uint32_t kMaxThreads = 256;
+constexpr size_t kParentDigits = 12;
+
+/// Gives descriptors the numbers they will have in the jail, densely from 3 on.
+class Renumbering {
+  public:
+    void use(int& fd) {
+        if (fd < 0) return;
+        const int target = kFirstInheritedFd + static_cast<int>(fds_.size());
+        fds_.push_back({fd, target});
+        fd = target;
+    }
+    [[nodiscard]] std::vector<confine::InheritedFd> take() { return std::move(fds_); }
+
+  private:
+    std::vector<confine::InheritedFd> fds_;
+};
+
+/// Every descriptor that a configuration names.
+void renumber(MonitorConfig& config, Renumbering& numbers) {
+    numbers.use(config.kvm_fd);
+    numbers.use(config.kernel_fd);
+    numbers.use(config.initrd_fd);
+    numbers.use(config.console_fd);
+    numbers.use(config.root_disk.index_fd);
+    for (int& layer : config.root_disk.layer_fds) numbers.use(layer);
+    numbers.use(config.root_disk.top_data_fd);
+    numbers.use(config.root_disk.top_meta_fd);
+    numbers.use(config.control_fd);
+    numbers.use(config.exit_record_fd);
+    numbers.use(config.lock_fd);
+    for (int& log : config.log.fds) numbers.use(log);
+    numbers.use(config.stdio.stdin_fd);
+    numbers.use(config.stdio.stdout_fd);
+    numbers.use(config.stdio.stderr_fd);
+}
+
+Result<Fd> write_config(const MonitorConfig& config) {
+    Fd file(::memfd_create("drupe-vmm-config", MFD_CLOEXEC));
+    if (!file.valid()) return os_error("memfd_create");
+    const std::string text = to_json(config);
+    TRY(write_all(file.get(), std::as_bytes(std::span(text))));
+    if (::lseek(file.get(), 0, SEEK_SET) < 0) return os_error("lseek");
+    return file;
+}
+
+class JailLauncher final : public MonitorLauncher {
+  public:
+    explicit JailLauncher(std::string parent) : parent_(std::move(parent)) {}
+
+    Result<pid_t> launch(const LaunchSpec& spec) override {
+        TRY_ASSIGN(const auto tree, open_tree());
+        const confine::CgroupLimits limits{spec.memory_max_bytes, 0, spec.cpu_percent, kMaxThreads};
+        TRY_ASSIGN(const Fd cgroup, tree.create(spec.config.id, limits));
+        auto pid = launch_in(spec, cgroup.get());
+        if (!pid) static_cast<void>(tree.remove(spec.config.id));  // the first error matters
+        return pid;
+    }
+
+    Status kill_all(const std::string& id) override {
+        const auto tree = open_tree();
+        if (!tree) return ok();  // nothing could have been started here
+        return tree.value().kill(id);
+    }
+
+    Status release(const std::string& id) override {
+        if (const auto child = children_.find(id); child != children_.end()) {
+            ::waitpid(child->second, nullptr, WNOHANG);
+            children_.erase(child);
+        }
+        const auto tree = open_tree();
+        if (!tree) return ok();
+        return tree.value().remove(id);
+    }
+
+    Result<std::vector<std::string>> leftovers() override {
+        const auto tree = open_tree();
+        if (!tree) return std::vector<std::string>();
+        return tree.value().list();
+    }
+
+  private:
+    [[nodiscard]] Result<confine::CgroupTree> open_tree() const {
+        confine::CgroupTree::Options options;
+        options.parent = parent_;
+        return confine::CgroupTree::open(std::move(options));
+    }
+
+    Result<pid_t> launch_in(const LaunchSpec& spec, int cgroup) {
+        TRY_ASSIGN(const Fd program, open_file(spec.program, O_RDONLY));
+        TRY_ASSIGN(const Fd null, open_file("/dev/null", O_RDWR));
+        MonitorConfig config = spec.config;
+        Renumbering numbers;
+        renumber(config, numbers);
+        TRY_ASSIGN(const Fd config_file, write_config(config));
+        int config_fd = config_file.get();
+        numbers.use(config_fd);
+
+        confine::JailSpec jail;
+        jail.executable_fd = program.get();
+        jail.argv = {"drupe-vmm", "--config-fd", std::to_string(config_fd)};
+        jail.fds = numbers.take();
+        const int log = spec.log_fd >= 0 ? spec.log_fd : null.get();
+        jail.fds.push_back({null.get(), STDIN_FILENO});
+        jail.fds.push_back({log, STDOUT_FILENO});
+        jail.fds.push_back({log, STDERR_FILENO});
+        jail.uid = spec.uid;
+        jail.gid = spec.uid;
+        jail.cgroup_fd = cgroup;
+        TRY_ASSIGN(const auto process, confine::launch(jail));
+        children_[spec.config.id] = process.pid;
+        return process.pid;
+    }
+
+    std::string parent_;
+    std::map<std::string, pid_t> children_;  // to be reaped, if they end while we live
+};
+
+}  // namespace
+
+std::string cgroup_parent(const std::string& root) {
+    std::error_code error;
+    std::string path = std::filesystem::weakly_canonical(root, error);
+    if (error) path = root;
+    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    return "drupe-" + imagefs::sha256(path).hex().substr(0, kParentDigits);
+}
+
+std::unique_ptr<MonitorLauncher> make_jail_launcher(const std::string& root) {
+    return std::make_unique<JailLauncher>(cgroup_parent(root));
+}
+
+}  // namespace drupe::engine

@@ -1,0 +1,40 @@
+#include "api/engine/process.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <charconv>
+#include <string_view>
+
+#include "base/fd.h"
+
+namespace drupe::engine {
+
+uint64_t process_start_ticks(pid_t pid) {
+    if (pid <= 0) return 0;
+    const auto text = read_file(fmt::format("/proc/{}/stat", pid), 4096);
+    if (!text) return 0;
+    // The program's name, in parentheses, may hold anything; fields count from after it.
+    std::string_view rest = text.value();
+    const size_t close = rest.rfind(')');
+    if (close == std::string_view::npos) return 0;
+    rest.remove_prefix(close + 1);
+    constexpr int kFieldsBetween = 20;  // 3 to 22
+    for (int i = 0; i < kFieldsBetween; ++i) {
+        const size_t space = rest.find(' ');
+        if (space == std::string_view::npos) return 0;
+        rest.remove_prefix(space + 1);
+    }
+    uint64_t ticks = 0;
+    std::from_chars(rest.data(), rest.data() + rest.size(), ticks);
+    return ticks;
+}
+
+pid_t peer_pid(int socket) {
+    ucred credentials{};
+    socklen_t size = sizeof credentials;
+    if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0) return 0;
+    return credentials.pid;
+}
+
+}  // namespace drupe::engine

@@ -1,0 +1,228 @@
+// Bringing the rows in line with what is true, after the end of a machine or of a command.
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "api/engine/clock.h"
+#include "api/engine/engine.h"
+#include "api/engine/process.h"
+#include "base/log.h"
+
+namespace drupe::engine {
+namespace {
+
+constexpr size_t kMaxRecordBytes = 256 << 10;
+constexpr size_t kMaxErrorBytes = 4096;
+constexpr uint32_t kLostExitCode = 255;  // Docker's for "nobody knows"
+constexpr int kEndTimeoutMs = 20'000;
+
+/// The record that a monitor left, which may have been taken over by its guest: what is shown of it
+/// is cut to size.
+ExitRecord read_record(const std::string& path) {
+    ExitRecord lost;
+    lost.reason = "monitor-lost";
+    lost.status = kLostExitCode;
+    lost.error = "the monitor ended without saying how: it was killed, or the host went down";
+    const auto text = read_file(path, kMaxRecordBytes);
+    if (!text) return lost;
+    auto record = parse_exit_record(text.value());
+    if (!record) return lost;
+    if (record.value().error.size() > kMaxErrorBytes) record.value().error.resize(kMaxErrorBytes);
+    return std::move(record).value();
+}
+
+bool needs_settling(const Container& c) {
+    return c.step != Step::kNone || c.state == State::kRunning || c.state == State::kPaused ||
+           c.state == State::kRestarting;
+}
+
+}  // namespace
+
+Result<std::optional<Container>> Engine::settle(Container container) {
+    if (!needs_settling(container)) return std::optional(std::move(container));
+    if (container.step == Step::kNone) {  // the common case needs no lock
+        TRY_ASSIGN(const bool lives, monitor_lives(run_dir(container)));
+        if (lives) return std::optional(std::move(container));
+    }
+    TRY_ASSIGN(const auto lock, ContainerLock::try_take(run_dir(container)));
+    if (!lock) return std::optional(std::move(container));  // a command is at work on it
+    auto now = table_.by_id(container.id);
+    if (!now) {
+        if (now.error().code != ErrorCode::kNotFound) return std::move(now).error();
+        return std::optional<Container>();
+    }
+    return settle_locked(std::move(now).value());
+}
+
+Result<std::optional<Container>> Engine::settle_locked(Container container) {
+    TRY_ASSIGN(const bool lives, monitor_lives(run_dir(container)));
+    if (container.step == Step::kCreating) {
+        // Nobody was told of this container: the command that made it was killed.
+        if (lives) {
+            TRY(force_end(container.id));
+        }
+        TRY(launcher_.release(container.id));
+        TRY(table_.remove(container.id));
+        TRY(remove_files(container.id));
+        return std::optional<Container>();
+    }
+    if (container.step == Step::kCommitting) {
+        if (lives) {
+            TRY(return_disk(container));
+        }
+        container.step = Step::kNone;
+        TRY(table_.update(container));
+    }
+    if (lives) {
+        if (container.step == Step::kStarting) {
+            container.step = Step::kNone;
+            container.state = State::kRunning;
+            container.started_at_ns = realtime_ns();
+            container.pid = 0;
+            if (auto client = connect(container.id)) {
+                container.pid = peer_pid(client.value().fd());
+                container.pid_started = process_start_ticks(container.pid);
+            }
+            TRY(table_.update(container));
+        }
+        return std::optional(std::move(container));
+    }
+    if (container.step == Step::kStarting) {
+        const auto record = read_file(options_.paths.exit_record(container.id), kMaxRecordBytes);
+        if (!record || record.value().empty()) {  // the monitor never came to live
+            container.step = Step::kNone;
+            TRY(launcher_.release(container.id));
+            TRY(table_.update(container));
+            return std::optional(std::move(container));
+        }
+    } else if (container.state != State::kRunning && container.state != State::kPaused) {
+        return std::optional(std::move(container));
+    }
+    TRY_ASSIGN(Ended ended, end(std::move(container)));
+    TRY(launcher_.release(ended.container.id));
+    if (!ended.container.config.auto_remove) return std::optional(std::move(ended.container));
+    TRY(remove_files(ended.container.id));
+    return std::optional<Container>();
+}
+
+Result<Ended> Engine::end(Container container) {
+    ExitRecord record = read_record(options_.paths.exit_record(container.id));
+    const bool never_started = record.reason == "not-started" && container.finished_at_ns == 0;
+    container.step = Step::kNone;
+    container.state = never_started ? State::kCreated : State::kExited;
+    container.pid = 0;
+    container.pid_started = 0;
+    container.exit_code = record.status;
+    container.oom_killed = record.oom_killed;
+    container.reason = record.reason;
+    container.error = record.error;
+    if (record.started_at_ns != 0) container.started_at_ns = record.started_at_ns;
+    if (never_started) {
+        container.started_at_ns = 0;
+    } else {
+        container.finished_at_ns =
+            record.finished_at_ns != 0 ? record.finished_at_ns : realtime_ns();
+    }
+    if (container.config.auto_remove) {
+        TRY(table_.remove(container.id));
+    } else {
+        TRY(table_.update(container));
+    }
+    step("ended");
+    return Ended{std::move(container), std::move(record)};
+}
+
+Result<Ended> Engine::conclude(Machine& machine) {
+    if (!machine.ended) {
+        if (auto reply = machine.client.receive(machine.wait_id)) {
+            machine.ended = std::move(reply).value();
+        }
+    }
+    if (machine.ended && !machine.ended->error.empty()) return refused_wait(*machine.ended);
+    if (!machine.ended || !machine.ended->exit) {
+        // Its monitor has hung up, or is no monitor any more: its end is what is left to wait for.
+        TRY_ASSIGN(const bool gone, await_monitor_end(run_dir(machine.container), kEndTimeoutMs));
+        if (!gone) {
+            TRY(force_end(machine.container.id));
+        }
+    }
+    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(machine.container)));
+    auto now = table_.by_id(machine.container.id);
+    if (now && now.value().state == State::kRunning) return end(std::move(now).value());
+    if (!now && now.error().code != ErrorCode::kNotFound) return std::move(now).error();
+    // Somebody else has written it down already, or removed the container.
+    Ended ended{now ? std::move(now).value() : machine.container,
+                read_record(options_.paths.exit_record(machine.container.id))};
+    if (machine.ended && machine.ended->exit) ended.record.status = machine.ended->exit->status;
+    ended.container.exit_code = ended.record.status;
+    return ended;
+}
+
+Status Engine::clean_up(const std::string& id) {
+    const std::string folder = options_.paths.run_dir(id);
+    TRY_ASSIGN(const bool gone, await_monitor_end(folder, kEndTimeoutMs));
+    if (!gone) {
+        TRY(force_end(id));
+    }
+    TRY_ASSIGN(const auto lock, ContainerLock::take(folder));
+    TRY_ASSIGN(const bool lives, monitor_lives(folder));
+    if (lives) return ok();  // it has been started again
+    TRY(launcher_.release(id));
+    const auto row = table_.by_id(id);
+    if (row || row.error().code != ErrorCode::kNotFound) return ok();
+    return remove_files(id);
+}
+
+Status Engine::sweep() {
+    TRY_ASSIGN(const auto unsettled, table_.unsettled());
+    // One that is stuck must not hide the others: it is left for the next sweep.
+    for (const std::string& id : unsettled) {
+        auto container = table_.by_id(id);
+        if (!container) continue;
+        const auto settled = settle(std::move(container).value());
+        if (!settled) {
+            log(LogLevel::kWarn, "container {}: {}", short_id(id), settled.error().message);
+        }
+    }
+    std::error_code error;
+    std::vector<std::string> folders;
+    for (const char* parent : {"/containers", "/vm"}) {
+        const std::string path =
+            (parent[1] == 'v' ? options_.paths.run : options_.paths.root) + parent;
+        for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+            const std::string name = entry.path().filename();
+            if (name.size() == kIdDigits) folders.push_back(name);
+        }
+    }
+    if (const auto left = launcher_.leftovers()) {
+        folders.insert(folders.end(), left.value().begin(), left.value().end());
+    } else {
+        log(LogLevel::kWarn, "look for what machines left: {}", left.error().message);
+    }
+    for (const std::string& id : folders) {
+        const auto swept = sweep_folder(id);
+        if (swept || swept.error().os_errno == EBUSY) continue;  // busy: somebody's, not a leftover
+        log(LogLevel::kWarn, "remove what is left of container {}: {}", short_id(id),
+            swept.error().message);
+    }
+    return ok();
+}
+
+Status Engine::sweep_folder(const std::string& id) {
+    const auto row = table_.by_id(id);
+    if (row || row.error().code != ErrorCode::kNotFound) return ok();
+    TRY_ASSIGN(const auto lock, ContainerLock::try_take(options_.paths.run_dir(id)));
+    if (!lock) return ok();
+    const auto again = table_.by_id(id);
+    if (again || again.error().code != ErrorCode::kNotFound) return ok();
+    TRY_ASSIGN(const bool lives, monitor_lives(options_.paths.run_dir(id)));
+    if (lives) {
+        TRY(force_end(id));
+    }
+    TRY(launcher_.release(id));
+    return remove_files(id);
+}
+
+}  // namespace drupe::engine

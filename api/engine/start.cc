@@ -1,0 +1,253 @@
+// From a container to a monitor that runs: every file is opened here.
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "api/engine/clock.h"
+#include "api/engine/engine.h"
+#include "api/engine/environment.h"
+#include "api/engine/machine_size.h"
+#include "api/engine/names.h"
+#include "api/engine/process.h"
+
+namespace drupe::engine {
+namespace {
+
+constexpr mode_t kFileMode = 0600;
+constexpr size_t kEntropyBytes = 64;
+constexpr size_t kMachineIdBytes = 16;
+constexpr int kBacklog = 16;
+/// Two files in turn: a container's log never takes more than twice this.
+constexpr uint64_t kMaxLogFileBytes = 512ull << 20;
+
+/// A listening socket at RUN/vm/ID/control. It listens from here on, so that a client may connect
+/// before the monitor is up; the monitor calls listen() again and becomes the one SO_PEERCRED
+/// names.
+Result<Fd> make_control_socket(const std::string& run_dir) {
+    TRY_ASSIGN(const Fd folder, open_file(run_dir, O_PATH | O_DIRECTORY));
+    const std::string path = fmt::format("/proc/self/fd/{}/control", folder.get());
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    if (!socket.valid()) return os_error("socket");
+    if (::unlinkat(folder.get(), "control", 0) < 0 && errno != ENOENT) {
+        return os_error("unlink " + run_dir + "/control");
+    }
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
+        return os_error("bind " + run_dir + "/control");
+    }
+    if (::fchmodat(folder.get(), "control", kFileMode, 0) < 0) return os_error("chmod control");
+    if (::listen(socket.get(), kBacklog) < 0) return os_error("listen on " + run_dir + "/control");
+    return socket;
+}
+
+Result<Fd> open_part(const std::string& path, const char* what, const char* advice) {
+    if (path.empty()) {
+        return Error{ErrorCode::kNotFound, fmt::format("found no {}: {}", what, advice)};
+    }
+    auto file = open_file(path, O_RDONLY);
+    if (!file) return std::move(file).error().wrap(what);
+    return file;
+}
+
+Result<Fd> open_kvm(const std::string& path) {
+    auto kvm = open_file(path, O_RDWR);
+    if (!kvm) {
+        Error error = std::move(kvm).error();
+        error.message += ": is KVM there and may you use it? See drupe doctor";
+        return error;
+    }
+    return kvm;
+}
+
+}  // namespace
+
+/// Keeps the descriptors open that a configuration names by their numbers.
+struct Engine::Plan {
+    LaunchSpec spec;
+    std::vector<Fd> fds;
+
+    int keep(Fd fd) {
+        if (!fd.valid()) return -1;
+        fds.push_back(std::move(fd));
+        return fds.back().get();
+    }
+};
+
+Result<imagefs::DiskFiles> Engine::open_disk(const Container& container) {
+    if (!container.config.read_only) return images_.open_top(container.id);
+    TRY_ASSIGN(const ImageRef image, images_.resolve(container.image_id));
+    return images_.open_read_only(image);
+}
+
+Result<Engine::Plan> Engine::plan(const Container& container, StartRequest request,
+                                  imagefs::DiskFiles disk) const {
+    const ContainerConfig& c = container.config;
+    const Paths& paths = options_.paths;
+    Plan plan;
+    MonitorConfig& config = plan.spec.config;
+    TRY_ASSIGN(const MachineSize size, machine_size(c.memory_bytes, c.nano_cpus));
+    config.id = container.id;
+    config.memory_bytes = size.ram_bytes;
+    config.vcpus = size.vcpus;
+    config.timing = c.timing;
+    plan.spec.program = paths.monitor;
+    plan.spec.uid = container.uid;
+    plan.spec.memory_max_bytes = size.monitor_memory_max;
+    plan.spec.cpu_percent = size.cpu_percent;
+    if (paths.monitor.empty()) {
+        return Error{ErrorCode::kNotFound,
+                     "found no drupe-vmm beside this program: build it, or "
+                     "name it in $DRUPE_VMM"};
+    }
+
+    TRY_ASSIGN(Fd kvm, open_kvm(paths.kvm));
+    TRY_ASSIGN(Fd kernel, open_part(c.kernel.empty() ? paths.kernel : c.kernel, "guest kernel",
+                                    "run kernel/build, or name one with --kernel or "
+                                    "$DRUPE_KERNEL"));
+    TRY_ASSIGN(Fd initrd,
+               open_part(paths.initrd, "initramfs.cpio", "build it, or name it in $DRUPE_INITRD"));
+    config.kvm_fd = plan.keep(std::move(kvm));
+    config.kernel_fd = plan.keep(std::move(kernel));
+    config.initrd_fd = plan.keep(std::move(initrd));
+    // Which tables a kernel of the user's own reads isn't known: all of them read these.
+    if (!c.kernel.empty()) config.hardware = HardwareDescription::kMpTable;
+
+    config.root_disk.index_fd = plan.keep(std::move(disk.index));
+    for (Fd& layer : disk.layers) {
+        config.root_disk.layer_fds.push_back(plan.keep(std::move(layer)));
+    }
+    config.root_disk.top_data_fd = plan.keep(std::move(disk.top_data));
+    config.root_disk.top_meta_fd = plan.keep(std::move(disk.top_meta));
+    config.root.read_only = c.read_only;
+    config.root.discard_changes = c.auto_remove;
+
+    TRY_ASSIGN(Fd alive, take_alive_lock(run_dir(container)));
+    config.lock_fd = plan.keep(std::move(alive));
+    TRY_ASSIGN(Fd control, make_control_socket(run_dir(container)));
+    config.control_fd = plan.keep(std::move(control));
+    TRY_ASSIGN(Fd record,
+               open_file(paths.exit_record(container.id), O_RDWR | O_CREAT | O_TRUNC, kFileMode));
+    config.exit_record_fd = plan.keep(std::move(record));
+    for (const char* suffix : {"", ".1"}) {
+        TRY_ASSIGN(Fd log,
+                   open_file(paths.log_file(container.id) + suffix, O_RDWR | O_CREAT, kFileMode));
+        config.log.fds.push_back(plan.keep(std::move(log)));
+    }
+    config.log.max_file_bytes = kMaxLogFileBytes;
+    TRY_ASSIGN(Fd messages, open_file(paths.monitor_log(container.id),
+                                      O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, kFileMode));
+    plan.spec.log_fd = plan.keep(std::move(messages));
+    if (c.console) {
+        if (!request.console.valid()) {
+            TRY_ASSIGN(request.console, open_file(paths.console_file(container.id),
+                                                  O_WRONLY | O_CREAT | O_TRUNC, kFileMode));
+        }
+        config.console_fd = plan.keep(std::move(request.console));
+    }
+    config.stdio.stdin_fd = plan.keep(std::move(request.stdio.stdin_fd));
+    config.stdio.stdout_fd = plan.keep(std::move(request.stdio.stdout_fd));
+    config.stdio.stderr_fd = plan.keep(std::move(request.stdio.stderr_fd));
+
+    config.identity.host_name = host_name_of(container);
+    config.identity.domain_name = c.domain_name;
+    // As Debian does for a host without an address of its own: its name resolves.
+    config.identity.hosts.push_back("127.0.1.1 " + config.identity.host_name);
+    TRY_ASSIGN(const std::string machine_id, random_bytes(kMachineIdBytes));
+    config.identity.machine_id = to_hex(machine_id);
+    TRY_ASSIGN(const std::string entropy, random_bytes(kEntropyBytes));
+    config.identity.entropy = entropy;
+    config.identity.realtime_ns = realtime_ns();
+
+    protocol::Start& workload = config.workload;
+    workload.argv = argv_of(c);
+    workload.env = session_environment(container, {}, c.tty);
+    workload.cwd = c.working_dir;
+    workload.user = c.user;
+    workload.tty = c.tty;
+    workload.stdin_open = c.open_stdin;
+    workload.rows = request.rows;
+    workload.columns = request.columns;
+    workload.limits = session_limits(c);
+    workload.memory_max = size.workload_memory_max;
+    return plan;
+}
+
+Result<Machine> Engine::launch(Container container, StartRequest request, imagefs::DiskFiles disk) {
+    std::map<std::string, uint64_t> marks{{"image_opened", monotonic_ns()}};
+    const bool fresh = container.step == Step::kCreating;
+    // Whatever fails from here on leaves the container as it was, to be looked at or tried again.
+    const auto fail = [&](Error error) -> Result<Machine> {
+        constexpr uint32_t kCannotStart = 125;
+        container.step = Step::kNone;
+        container.error = error.message;
+        container.exit_code = kCannotStart;
+        if (fresh && container.config.auto_remove) {
+            static_cast<void>(undo_create(container, error));
+        } else {
+            static_cast<void>(table_.update(container));
+        }
+        return error;
+    };
+
+    auto planned = plan(container, std::move(request), std::move(disk));
+    if (!planned) return fail(std::move(planned).error());
+    step("planned");
+    // Connected before the monitor is there: a workload may end before we would get to it after.
+    auto client = connect(container.id);
+    if (!client) return fail(std::move(client).error());
+    control::Request wait;
+    wait.op = control::Op::kWait;
+    const auto wait_id = client.value().send(std::move(wait));
+    if (!wait_id) return fail(wait_id.error());
+    marks["launching"] = monotonic_ns();
+    planned.value().spec.config.launched_ns = marks["launching"];
+    const auto pid = launcher_.launch(planned.value().spec);
+    if (!pid) return fail(pid.error());
+    // The monitor's ends of the streams must be the only ones, and so must its alive lock.
+    planned.value().fds.clear();
+    marks["launched"] = monotonic_ns();
+    step("launched");
+
+    container.step = Step::kNone;
+    container.state = State::kRunning;
+    container.pid = pid.value();
+    container.pid_started = process_start_ticks(container.pid);
+    container.started_at_ns = realtime_ns();
+    container.reason.clear();
+    container.error.clear();
+    container.exit_code = 0;
+    TRY(table_.update(container));
+    step("running");
+
+    return Machine{
+        std::move(container), std::move(client).value(), wait_id.value(), {}, std::move(marks)};
+}
+
+Result<Machine> Engine::start(std::string_view query, StartRequest request) {
+    TRY_ASSIGN(Container found, find(query));
+    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(found)));
+    TRY_ASSIGN(Container container, table_.by_id(found.id));
+    const Verdict may = verdict(container.state, Command::kStart);
+    if (may != Verdict::kDo) {
+        return Error{
+            ErrorCode::kConflict,
+            fmt::format("container {} {}", query,
+                        may == Verdict::kAlready ? "is running already"
+                                                 : refusal(container.state, Command::kStart))};
+    }
+    TRY_ASSIGN(imagefs::DiskFiles disk, open_disk(container));
+    container.step = Step::kStarting;
+    TRY(table_.update(container));
+    step("starting");
+    return launch(std::move(container), std::move(request), std::move(disk));
+}
+
+}  // namespace drupe::engine

@@ -1,0 +1,320 @@
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <map>
+
+#include "api/engine/clock.h"
+#include "api/engine/testing/fakes.h"
+#include "api/engine/time_text.h"
+
+namespace drupe::engine::testing {
+namespace {
+
+[[noreturn]] void die(const char* why) {
+    std::fprintf(stderr, "fake monitor: %s\n", why);
+    _exit(99);
+}
+void require(bool condition, const char* what) {
+    if (!condition) die(what);
+}
+
+std::vector<int> named_fds(const MonitorConfig& c) {
+    std::vector<int> fds{c.kvm_fd,
+                         c.kernel_fd,
+                         c.initrd_fd,
+                         c.root_disk.index_fd,
+                         c.control_fd,
+                         c.exit_record_fd,
+                         c.lock_fd,
+                         c.stdio.stdin_fd,
+                         c.console_fd,
+                         c.stdio.stdout_fd,
+                         c.stdio.stderr_fd,
+                         c.root_disk.top_data_fd,
+                         c.root_disk.top_meta_fd};
+    fds.insert(fds.end(), c.root_disk.layer_fds.begin(), c.root_disk.layer_fds.end());
+    fds.insert(fds.end(), c.log.fds.begin(), c.log.fds.end());
+    std::erase(fds, -1);
+    return fds;
+}
+
+/// What the real monitor would trip over, and more.
+void check(const LaunchSpec& spec) {
+    const MonitorConfig& c = spec.config;
+    require(c.id.size() == kIdDigits, "id");
+    require(spec.uid >= kFirstMonitorUid && spec.uid < kFirstMonitorUid + kMonitorUids, "uid");
+    require(c.memory_bytes % (2 << 20) == 0 && c.memory_bytes >= (64 << 20), "memory");
+    require(spec.memory_max_bytes > c.memory_bytes, "cgroup memory");
+    require(c.vcpus >= 1 && c.vcpus <= 32, "vcpus");
+    auto fds = named_fds(c);
+    std::sort(fds.begin(), fds.end());
+    require(std::adjacent_find(fds.begin(), fds.end()) == fds.end(), "a descriptor named twice");
+    for (const int fd : fds) require(fd > 2 && ::fcntl(fd, F_GETFD) >= 0, "descriptor");
+    require(c.lock_fd >= 0 && ::flock(c.lock_fd, LOCK_EX | LOCK_NB) == 0, "alive lock");
+    struct stat stat {};
+    require(::fstat(c.exit_record_fd, &stat) == 0 && stat.st_size == 0, "exit record is empty");
+    require(!c.workload.argv.empty(), "argv");
+    require(c.identity.entropy.size() >= 32 && c.identity.machine_id.size() == 32, "identity");
+}
+
+class FakeMonitor {
+  public:
+    explicit FakeMonitor(MonitorConfig config) : config_(std::move(config)) {
+        const auto argv = config_.workload.argv;
+        what_ = argv[0];
+        if (what_ == "exit") finish("exited", static_cast<uint32_t>(std::stoi(argv.at(1))));
+        if (what_ == "missing") {
+            record_.error = "exec \"missing\": executable file not found in $PATH";
+            finish("not-started", 127);
+        }
+        if (what_ == "crash") _exit(1);
+        if (what_ == "tty") print("ready\n");
+        if (what_ == "hello") {
+            print("hello\n");
+            finish("exited", 0);
+        }
+    }
+
+    [[noreturn]] void run() {
+        require(::listen(config_.control_fd, 16) == 0, "listen");
+        while (true) {
+            std::vector<pollfd> polls{{config_.control_fd, POLLIN, 0}};
+            polls.push_back(
+                {what_ == "cat" || what_ == "tty" ? config_.stdio.stdin_fd : -1, POLLIN, 0});
+            for (const auto& [fd, client] : clients_) polls.push_back({fd, POLLIN, 0});
+            if (ended_ && now_ms() >= deadline_ms_) quit();
+            ::poll(polls.data(), polls.size(), ended_ ? 5 : -1);
+            if (polls[0].revents != 0) accept();
+            if (polls[1].revents != 0) copy();
+            for (size_t i = 2; i < polls.size(); ++i) {
+                if (polls[i].revents != 0) serve(polls[i].fd);
+            }
+        }
+    }
+
+  private:
+    /// To whoever is attached, and into the log.
+    void print(const std::string& text) {
+        const int out = config_.stdio.stdout_fd;
+        const auto size = static_cast<ssize_t>(text.size());
+        if (out >= 0) require(::write(out, text.data(), text.size()) == size, "stdout");
+        const std::string line = R"({"log":")" + text.substr(0, text.size() - 1) +
+                                 R"(\n","stream":"stdout","time":")" + time_text(realtime_ns()) +
+                                 "\"}\n";
+        const auto written = ::write(config_.log.fds.at(0), line.data(), line.size());
+        require(written == static_cast<ssize_t>(line.size()), "log");
+    }
+    static uint64_t now_ms() { return monotonic_ns() / 1'000'000; }
+
+    void accept() {
+        const int fd = ::accept4(config_.control_fd, nullptr, nullptr, SOCK_CLOEXEC);
+        if (fd >= 0) clients_.emplace(fd, Fd(fd));
+    }
+    void copy() {
+        char buffer[4096];
+        const ssize_t n = ::read(config_.stdio.stdin_fd, buffer, sizeof buffer);
+        if (what_ == "tty") {
+            if (n <= 0) config_.stdio.stdin_fd = -1;  // who typed has gone; the terminal stays
+            if (std::find(buffer, buffer + std::max<ssize_t>(n, 0), 'q') < buffer + n) {
+                finish("exited", 3);
+            }
+            return;
+        }
+        if (n <= 0) return finish("exited", 0);
+        require(::write(config_.stdio.stdout_fd, buffer, static_cast<size_t>(n)) == n, "copy");
+    }
+    void attach(control::Stdio& stdio) {
+        config_.stdio.stdin_fd = stdio.stdin_fd.release();
+        config_.stdio.stdout_fd = stdio.stdout_fd.release();
+        config_.stdio.stderr_fd = stdio.stderr_fd.release();
+    }
+    void answer(int fd, const control::Reply& reply) {
+        static_cast<void>(control::send_packet(fd, control::encode(reply), {}));
+    }
+
+    void serve(int fd) {
+        auto packet = control::receive_packet(fd);
+        if (!packet || !packet.value()) {
+            clients_.erase(fd);
+            return;
+        }
+        auto request =
+            control::decode_request(packet.value()->text, std::move(packet.value()->fds));
+        require(request.has_value(), "request");
+        if (what_ == "deaf") return;
+        control::Reply reply;
+        reply.id = request.value().id;
+        switch (request.value().op) {
+            case control::Op::kStatus:
+                reply.machine =
+                    control::MachineStatus{ended_ ? "ended" : "running", 0, "", {}, released_};
+                break;
+            case control::Op::kWait:
+                if (what_ == "crowded") {
+                    reply.error = "too many clients wait";
+                    break;
+                }
+                waiters_.emplace_back(fd, reply.id);
+                if (request.value().session != protocol::kWorkloadSession) {
+                    waiters_.pop_back();
+                    reply.exit = control::ExitStatus{exec_status_, 0, false};
+                    break;
+                }
+                return ended_ ? tell_waiters() : void();
+            case control::Op::kSignal:
+                answer(fd, reply);
+                if (request.value().signal == SIGKILL || what_ != "stubborn") {
+                    finish("exited", 128 + request.value().signal);
+                }
+                return;
+            case control::Op::kKill:
+                answer(fd, reply);
+                return finish("killed", 137);
+            case control::Op::kExec: {
+                const auto& argv = request.value().start.argv;
+                if (argv[0] == "missing") {
+                    reply.error = "exec: \"missing\": executable file not found in $PATH";
+                    reply.os_error = ENOENT;
+                    break;
+                }
+                exec_status_ = argv.size() > 1 ? static_cast<uint32_t>(std::stoi(argv[1])) : 0;
+                const int out = request.value().stdio.stdout_fd.get();
+                if (out >= 0) require(::write(out, "exec\n", 5) == 5, "exec's stdout");
+                reply.session = 2;
+                break;
+            }
+            case control::Op::kResize:
+                if (what_ == "tty") {
+                    print("size " + std::to_string(request.value().rows) + " " +
+                          std::to_string(request.value().columns) + "\n");
+                }
+                break;
+            case control::Op::kAttach:
+                attach(request.value().stdio);
+                break;
+            case control::Op::kReleaseDisk:
+                require(!std::exchange(released_, true), "released twice");
+                disk_ = {};
+                for (int* top : {&config_.root_disk.top_data_fd, &config_.root_disk.top_meta_fd})
+                    if (*top >= 0) ::close(std::exchange(*top, -1));
+                reply.consistent = what_ != "unfrozen";
+                break;
+            case control::Op::kReplaceDisk:
+                require(std::exchange(released_, false), "replaced what wasn't released");
+                disk_ = std::move(request.value().disk);
+                reply.consistent = what_ != "unfrozen";
+                break;
+        }
+        answer(fd, reply);
+    }
+
+    /// The workload has ended. The process lives a little longer, as the real one does while its
+    /// machine is torn down.
+    void finish(const char* reason, uint32_t status) {
+        if (ended_) return;
+        ended_ = true;
+        record_.reason = reason;
+        record_.status = status;
+        record_.started_at_ns = status == 127 ? 0 : realtime_ns();
+        record_.finished_at_ns = realtime_ns();
+        for (const int fd : {config_.stdio.stdout_fd, config_.stdio.stderr_fd}) {
+            if (fd >= 0) ::close(fd);
+        }
+        config_.stdio = {};
+        const std::string text = what_ == "garbage" ? "{\"reason\":3}" : to_json(record_);
+        require(::pwrite(config_.exit_record_fd, text.data(), text.size(), 0) ==
+                    static_cast<ssize_t>(text.size()),
+                "write the record");
+        deadline_ms_ = now_ms() + 50;
+        tell_waiters();
+    }
+    void tell_waiters() {
+        for (const auto& [fd, id] : waiters_) {
+            control::Reply reply;
+            reply.id = id;
+            reply.exit = control::ExitStatus{record_.status, 0, false};
+            answer(fd, reply);
+        }
+        waiters_.clear();
+    }
+    [[noreturn]] void quit() {
+        // The real one's last lines come as late, and it never waits for whoever reads them.
+        if (config_.console_fd >= 0) {
+            require(set_nonblocking(config_.console_fd, true).has_value(), "console");
+            require(::write(config_.console_fd, "power down\n", 11) == 11, "console");
+        }
+        _exit(static_cast<int>(record_.status));
+    }
+
+    MonitorConfig config_;
+    std::string what_;
+    std::map<int, Fd> clients_;
+    std::vector<std::pair<int, uint64_t>> waiters_;
+    ExitRecord record_;
+    bool released_ = false;  // the root disk
+    control::Disk disk_;
+    uint32_t exec_status_ = 0;
+    bool ended_ = false;
+    uint64_t deadline_ms_ = 0;
+};
+
+/// Only what the configuration names may be open, as behind the real launcher.
+void close_others(const MonitorConfig& config) {
+    const auto keep = named_fds(config);
+    for (int fd = 3; fd < 1024; ++fd) {
+        if (std::find(keep.begin(), keep.end(), fd) == keep.end()) ::close(fd);
+    }
+}
+
+}  // namespace
+
+Result<pid_t> FakeLauncher::launch(const LaunchSpec& spec) {
+    if (!fail_with.empty()) return Error{ErrorCode::kUnsupported, fail_with};
+    last = spec;
+    TRY_ASSIGN(FdPair ready, make_pipe());
+    const pid_t pid = ::fork();
+    if (pid < 0) return os_error("fork");
+    if (pid > 0) {
+        pids.push_back(pid);
+        // Ends when the child has closed what is not its own, our locks among it.
+        ready.second.reset();
+        TRY(read_all(ready.first.get(), 1));
+        return pid;
+    }
+    ::signal(SIGPIPE, SIG_IGN);
+    ::setpgid(0, 0);
+    close_others(spec.config);
+    // Its output must not keep a test's pipe open; what it complains about is on stderr.
+    const int null = ::open("/dev/null", O_RDWR);
+    ::dup2(null, 0);
+    ::dup2(null, 1);
+    ::close(null);
+    check(spec);
+    FakeMonitor(spec.config).run();
+}
+
+Status FakeLauncher::kill_all(const std::string& /*id*/) {
+    for (const pid_t pid : pids) ::kill(pid, SIGKILL);
+    return ok();
+}
+
+Status FakeLauncher::release(const std::string& id) {
+    if (stuck.contains(id)) return os_error("remove its cgroup", EIO);
+    for (const pid_t pid : pids) ::waitpid(pid, nullptr, WNOHANG);
+    return ok();
+}
+
+Result<std::vector<std::string>> FakeLauncher::leftovers() {
+    return left;
+}
+
+}  // namespace drupe::engine::testing
