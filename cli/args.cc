@@ -1,0 +1,149 @@
+#include "cli/args.h"
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <cstdio>
+
+#include "base/check.h"
+
+namespace drupe::cli {
+
+struct Args::Impl {
+    CLI::App app;
+    std::string name;
+    std::string usage;
+    std::string examples;
+    std::vector<std::string>* operands = nullptr;
+    size_t least = 0;
+    size_t most = 0;
+    bool in_front = false;
+
+    int complain(const std::string& message) const {
+        std::fprintf(stderr,
+                     "drupe %s: %s\n\nUsage:  %s\n\nRun 'drupe %s --help' for more "
+                     "information\n",
+                     name.c_str(), message.c_str(), usage.c_str(), name.c_str());
+        return kUsageError;
+    }
+    std::optional<int> take_operands();
+    std::string help() const;
+};
+
+/// As Docker's: usage, summary, options, then examples.
+std::string Args::Impl::help() const {
+    std::vector<std::pair<std::string, std::string>> lines;  // "-n, --name NAME", what it does
+    size_t widest = 0;
+    for (const CLI::Option* option : app.get_options()) {
+        if (!option->nonpositional()) continue;
+        const auto& shorts = option->get_snames();
+        const auto& longs = option->get_lnames();
+        std::string names =
+            shorts.empty() ? "    " : "-" + shorts.front() + (longs.empty() ? "" : ", ");
+        if (!longs.empty()) names += "--" + longs.front();
+        if (option->get_type_size() != 0) names += " " + option->get_type_name();
+        widest = std::max(widest, names.size());
+        lines.emplace_back(std::move(names), option->get_description());
+    }
+    std::sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) {
+        return a.first.substr(a.first.find("--")) < b.first.substr(b.first.find("--"));
+    });
+    std::string text = "Usage:  " + usage + "\n\n" + app.get_description() + "\n\nOptions:\n";
+    for (const auto& [names, what] : lines) {
+        text += "  " + names + std::string(widest - names.size() + 3, ' ') + what + "\n";
+    }
+    if (!examples.empty()) text += "\nExamples:\n" + examples;
+    return text;
+}
+
+Args::Args(std::string name, std::string operands, std::string summary)
+    : impl_(std::make_unique<Impl>()) {
+    impl_->name = std::move(name);
+    impl_->usage = "drupe " + impl_->name + " [OPTIONS]" + (operands.empty() ? "" : " ") + operands;
+    impl_->app.description(summary);
+    impl_->app.set_help_flag("--help", "Print this");
+}
+Args::~Args() = default;
+
+void Args::flag(const std::string& names, bool& target, const std::string& help) {
+    impl_->app.add_flag(names, target, help);
+}
+void Args::value(const std::string& names, const std::string& what, std::string& target,
+                 const std::string& help) {
+    impl_->app.add_option(names, target, help)->type_name(what);
+}
+void Args::value(const std::string& names, const std::string& what,
+                 std::optional<std::string>& target, const std::string& help) {
+    impl_->app
+        .add_option_function<std::string>(
+            names, [&target](const std::string& text) { target = text; }, help)
+        ->type_name(what);
+}
+void Args::value(const std::string& names, const std::string& what, std::optional<uint32_t>& target,
+                 const std::string& help) {
+    impl_->app
+        .add_option_function<uint32_t>(
+            names, [&target](const uint32_t& number) { target = number; }, help)
+        ->type_name(what);
+}
+void Args::values(const std::string& names, const std::string& what,
+                  std::vector<std::string>& target, const std::string& help) {
+    impl_->app.add_option(names, target, help)->type_name(what)->allow_extra_args(false);
+}
+
+void Args::operands(std::vector<std::string>& target, size_t least, size_t most, Options options) {
+    impl_->operands = &target;
+    impl_->least = least;
+    impl_->most = most;
+    impl_->in_front = options == Options::kInFront;
+    if (impl_->in_front) {
+        impl_->app.prefix_command();
+    } else {
+        // In no group, so that the help doesn't list it: the usage line does.
+        impl_->app.add_option("operands", target)->group("");
+    }
+}
+
+void Args::example(const std::string& command, const std::string& what) {
+    impl_->examples += "  # " + what + "\n  " + command + "\n";
+}
+
+std::optional<int> Args::Impl::take_operands() {
+    if (operands == nullptr) return std::nullopt;
+    if (in_front) {
+        *operands = app.remaining();
+        if (!operands->empty() && operands->front() == "--") {
+            operands->erase(operands->begin());
+        } else if (!operands->empty() && operands->front().size() > 1 &&
+                   operands->front().front() == '-') {
+            return complain("unknown flag: " + operands->front());
+        }
+    }
+    const size_t count = operands->size();
+    if (count >= least && count <= most) return std::nullopt;
+    if (least == most) {
+        return complain("needs exactly " + std::to_string(least) +
+                        (least == 1 ? " argument" : " arguments"));
+    }
+    return complain(
+        count < least
+            ? "needs at least " + std::to_string(least) + (least == 1 ? " argument" : " arguments")
+            : "takes at most " + std::to_string(most) + (most == 1 ? " argument" : " arguments"));
+}
+
+std::optional<int> Args::parse(int argc, char** argv) {
+    // CLI11 throws; nothing of it leaves this function.
+    try {
+        impl_->app.parse(argc, argv);
+    } catch (const CLI::CallForHelp&) {
+        const std::string help = impl_->help();
+        std::fputs(help.c_str(), stdout);
+        return std::fflush(stdout) == 0 ? 0 : kFailure;
+    } catch (const CLI::ParseError& error) {
+        return impl_->complain(error.what());
+    }
+    return impl_->take_operands();
+}
+
+}  // namespace drupe::cli

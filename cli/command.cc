@@ -1,0 +1,63 @@
+#include "cli/command.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "cli/terminal.h"
+
+namespace drupe::cli {
+
+int fail(const Error& error, int code) {
+    std::fprintf(stderr, "drupe: %s\n", error.message.c_str());
+    return code;
+}
+
+int print(std::string_view text) {
+    const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+    if (written && std::fflush(stdout) == 0) return 0;
+    return fail(os_error("write to standard output"));
+}
+
+int for_each(const std::vector<std::string>& names,
+             const std::function<Result<std::string>(const std::string&)>& work) {
+    int code = 0;
+    for (const std::string& name : names) {
+        const auto said = work(name);
+        if (said) {
+            if (print(said.value() + "\n") != 0) return kFailure;
+        } else {
+            code = fail(said.error());
+        }
+    }
+    return code;
+}
+
+void leave(int code) {
+    restore_terminal();
+    std::fflush(stdout);
+    std::fflush(stderr);
+    ::_exit(code);
+}
+
+int run_subcommand(std::string_view name, std::string_view summary,
+                   std::span<const CommandInfo> commands, int argc, char** argv) {
+    const std::string_view asked = argc < 2 ? "--help" : argv[1];
+    for (const CommandInfo& command : commands) {
+        if (asked == command.name) return command.run(argc - 1, argv + 1);
+    }
+    std::string usage = fmt::format("Usage:  drupe {} COMMAND\n\n{}\n\nCommands:\n", name, summary);
+    for (const CommandInfo& command : commands) {
+        usage += fmt::format("  {:<9} {}\n", command.name, command.summary);
+    }
+    usage += fmt::format("\nExamples:\n  drupe {} {} --help\n", name, commands.front().name);
+    if (asked == "--help" || asked == "-h") return print(usage);
+    return fail(
+        {ErrorCode::kInvalid, fmt::format("'{}' is not a command of drupe {}: see 'drupe {} "
+                                          "--help'",
+                                          asked, name, name)},
+        kUsageError);
+}
+
+}  // namespace drupe::cli

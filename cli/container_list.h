@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/engine/container.h"
+#include "base/result.h"
+
+namespace drupe::cli {
+
+/// "Up 3 minutes", "Exited (0) 2 hours ago": Docker's STATUS.
+[[nodiscard]] std::string status_text(const engine::Container& container, uint64_t now_ns);
+
+/// One of the conditions of `ps --filter`: "status=exited", "name=web", "label=a=b".
+struct Filter {
+    std::string key;
+    std::string value;
+};
+/// kInvalid: no such key, or no value.
+[[nodiscard]] Result<std::vector<Filter>> parse_filters(const std::vector<std::string>& texts);
+/// Filters with one key are alternatives, except labels; different keys all have to match.
+[[nodiscard]] bool matches(const engine::Container& container, const std::vector<Filter>& filters);
+
+struct ListOptions {
+    bool quiet = false;  ///< Ids only.
+    bool no_trunc = false;
+    bool json = false;   ///< One JSON array.
+    std::string format;  ///< As of --format; empty: the table.
+};
+[[nodiscard]] Result<std::string> list_text(const std::vector<engine::Container>& containers,
+                                            const ListOptions& options, uint64_t now_ns);
+
+}  // namespace drupe::cli

@@ -1,0 +1,171 @@
+#include "cli/container_options.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+#include <cstdlib>
+
+#include "base/fd.h"
+#include "cli/text.h"
+
+namespace drupe::cli {
+namespace {
+
+constexpr size_t kMaxEnvFileBytes = 1 << 20;
+
+}  // namespace
+
+void ContainerOptions::declare(Args& args) {
+    args.flag("-i,--interactive", interactive_, "Keep standard input open, and connected");
+    args.flag("-t,--tty", tty_, "Give it a terminal");
+    args.value("--name", "NAME", name_, "Its name (default: one is made up)");
+    args.flag("--rm", remove_, "Remove it when it ends");
+    args.values("-e,--env", "NAME=VALUE", env_, "Set a variable; NAME alone passes yours on");
+    args.values("--env-file", "FILE", env_files_, "Read variables from a file");
+    args.value("-w,--workdir", "PATH", working_dir_, "Working directory");
+    args.value("-u,--user", "USER", user_, "User or uid, and group: NAME[:GROUP]");
+    args.value("--entrypoint", "PROGRAM", entrypoint_, "Instead of the image's; \"\" is none");
+    args.value("-h,--hostname", "NAME", host_name_, "Host name (default: the short id)");
+    args.value("--domainname", "NAME", domain_name_, "Domain name");
+    args.values("-l,--label", "NAME=VALUE", labels_, "Set a label");
+    args.value("-m,--memory", "SIZE", memory_,
+               "Memory limit, as in 512m; its machine gets the next size up (default: none, in "
+               "512 MiB)");
+    args.value("--cpus", "NUMBER", cpus_,
+               "CPU limit, as in 1.5; rounded up it is the number of vCPUs (default: one vCPU)");
+    args.values("--ulimit", "NAME=SOFT[:HARD]", ulimits_, "Set a resource limit");
+    args.flag("--read-only", read_only_, "Its root file system can't be written");
+    args.value("--stop-signal", "SIGNAL", stop_signal_, "What stop sends (default: the image's)");
+    args.value("--stop-timeout", "SECONDS", stop_timeout_s_, "When stop kills it (default 10)");
+    args.value("--kernel", "FILE", kernel_, "A Linux kernel of your own: vmlinux or bzImage");
+    args.flag("--console", console_, "Show the kernel's log on standard error");
+    args.flag("--timing", timing_, "Print where the time went, on standard error");
+    args.value("--boot", "HOW", boot_, "How its machine starts: cold (default)");
+    args.value("--cidfile", "FILE", id_file_, "Write its id to a file");
+    args.value("--pull", "WHEN", pull_,
+               "Get the image from its registry: missing (default), always or never");
+    args.flag("-q,--quiet", quiet_, "Don't show how it is pulled");
+    args.value("--platform", "OS/ARCH", platform_, "linux/amd64, which is what runs here");
+    args.operands(operands_, 1, SIZE_MAX, Args::Options::kInFront);
+}
+
+Result<engine::ContainerConfig> ContainerOptions::build() {
+    TRY(check_pull_policy(pull_));
+    TRY(check_platform(platform_));
+    engine::ContainerConfig config;
+    config.image = operands_.front();
+    if (operands_.size() > 1) config.cmd.emplace(operands_.begin() + 1, operands_.end());
+    if (entrypoint_) config.entrypoint = std::vector<std::string>{*entrypoint_};
+    for (const std::string& file : env_files_) {
+        TRY_ASSIGN(auto variables, read_env_file(file));
+        config.env.insert(config.env.end(), variables.begin(), variables.end());
+    }
+    for (const std::string& variable : env_) add_variable(variable, config.env);
+    for (const std::string& label : labels_) {
+        const size_t equals = label.find('=');
+        config.labels[label.substr(0, equals)] =
+            equals == std::string::npos ? "" : label.substr(equals + 1);
+    }
+    for (const std::string& text : ulimits_) {
+        TRY_ASSIGN(auto limit, engine::parse_ulimit(text));
+        config.ulimits.push_back(std::move(limit));
+    }
+    if (memory_) {
+        TRY_ASSIGN(config.memory_bytes, parse_size(*memory_));
+    }
+    if (cpus_) {
+        TRY_ASSIGN(config.nano_cpus, parse_cpus(*cpus_));
+    }
+    if (boot_ != "cold") {
+        return Error{ErrorCode::kInvalid,
+                     fmt::format("--boot {}: there is only 'cold' so far", boot_)};
+    }
+    if (!kernel_.empty()) {
+        std::array<char, PATH_MAX> path{};
+        if (::realpath(kernel_.c_str(), path.data()) == nullptr) {
+            return os_error("--kernel " + kernel_);
+        }
+        config.kernel = path.data();
+    }
+    config.working_dir = working_dir_;
+    config.user = user_;
+    config.host_name = host_name_;
+    config.domain_name = domain_name_;
+    config.stop_signal = stop_signal_;
+    config.stop_timeout_s = stop_timeout_s_;
+    config.tty = tty_;
+    config.open_stdin = interactive_;
+    config.read_only = read_only_;
+    config.auto_remove = remove_;
+    config.console = console_;
+    config.timing = timing_;
+    return config;
+}
+
+Status check_pull_policy(const std::string& policy) {
+    if (policy == "missing" || policy == "always" || policy == "never") return ok();
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("--pull {}: there are missing, always and never", policy)};
+}
+
+Status check_platform(const std::string& platform) {
+    if (platform.empty() || platform == "linux/amd64" || platform == "linux" ||
+        platform == "linux/x86_64" || platform == "amd64") {
+        return ok();
+    }
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("--platform {}: this host runs linux/amd64", platform)};
+}
+
+Status ContainerOptions::check_id_file() const {
+    if (id_file_.empty() || ::access(id_file_.c_str(), F_OK) != 0) return ok();
+    return Error{ErrorCode::kConflict,
+                 fmt::format("the --cidfile {} is there already: remove it if its container isn't "
+                             "needed any more",
+                             id_file_)};
+}
+
+Status ContainerOptions::write_id_file(const std::string& id) const {
+    if (id_file_.empty()) return ok();
+    TRY_ASSIGN(const Fd file, open_file(id_file_, O_WRONLY | O_CREAT | O_EXCL, 0644));
+    return write_all(file.get(), std::as_bytes(std::span(id)));
+}
+
+void add_variable(const std::string& text, std::vector<std::string>& out) {
+    if (text.find('=') != std::string::npos) {
+        out.push_back(text);
+        return;
+    }
+    if (const char* value = ::getenv(text.c_str())) out.push_back(text + "=" + value);
+}
+
+Result<std::vector<std::string>> read_env_file(const std::string& path) {
+    auto text = read_file(path, kMaxEnvFileBytes);
+    if (!text) return std::move(text).error().wrap("--env-file");
+    std::vector<std::string> variables;
+    std::string_view rest = text.value();
+    size_t number = 0;
+    while (!rest.empty()) {
+        const size_t end = rest.find('\n');
+        std::string_view line = rest.substr(0, end);
+        rest = end == std::string_view::npos ? "" : rest.substr(end + 1);
+        ++number;
+        while (!line.empty() && (line.front() == ' ' || line.front() == '\t'))
+            line.remove_prefix(1);
+        if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+        if (line.empty() || line.front() == '#') continue;
+        const std::string_view name = line.substr(0, line.find('='));
+        if (name.empty() || name.find_first_of(" \t") != std::string_view::npos) {
+            return Error{ErrorCode::kInvalid,
+                         fmt::format("--env-file {}: line {} has no name, or white space in it",
+                                     path, number)};
+        }
+        add_variable(std::string(line), variables);
+    }
+    return variables;
+}
+
+}  // namespace drupe::cli

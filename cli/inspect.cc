@@ -1,0 +1,76 @@
+#include "api/engine/inspect.h"
+
+#include <nlohmann/json.hpp>
+
+#include "api/engine/local.h"
+#include "cli/command.h"
+#include "cli/session.h"
+#include "cli/template.h"
+
+namespace drupe::cli {
+namespace {
+
+constexpr int kIndent = 4;
+
+Result<std::string> describe(engine::Local& local, const std::string& name,
+                             const std::string& type) {
+    if (type != "image") {
+        const auto container = local.engine->find(name);
+        if (container) {
+            const auto& c = container.value();
+            return engine::inspect_json(c, local.engine->paths().log_file(c.id));
+        }
+        if (container.error().code != ErrorCode::kNotFound || type == "container") {
+            return container.error();
+        }
+    }
+    auto image = local.images->inspect(name);
+    if (!image && image.error().code == ErrorCode::kNotFound && type.empty()) {
+        return Error{ErrorCode::kNotFound, "No such object: " + name};
+    }
+    return image;
+}
+
+}  // namespace
+
+int inspect_command(int argc, char** argv) {
+    std::vector<std::string> names;
+    std::string format;
+    std::string type;
+    bool json = false;
+    Args args("inspect", "NAME|ID [NAME|ID...]",
+              "Print all that is known of containers or images, as JSON.");
+    args.value("-f,--format", "TEMPLATE", format,
+               "A part of it: '{{.State.Status}}', '{{json .Config}}'");
+    args.value("--type", "TYPE", type, "container or image (default: whichever has the name)");
+    args.flag("--json", json, "Print JSON (what it does anyway)");
+    args.operands(names, 1, SIZE_MAX);
+    args.example("drupe inspect -f '{{.State.ExitCode}}' web", "how it ended");
+    if (const auto code = args.parse(argc, argv)) return *code;
+    if (!type.empty() && type != "container" && type != "image") {
+        return fail({ErrorCode::kInvalid, "--type is 'container' or 'image'"}, kUsageError);
+    }
+    auto local = open_engine();
+    if (!local) return fail(local.error());
+    auto documents = nlohmann::ordered_json::array();
+    std::string rendered;
+    int code = 0;
+    for (const std::string& name : names) {
+        const auto text = describe(*local.value(), name, type);
+        if (!text) {
+            code = fail(text.error());
+            continue;
+        }
+        auto document = nlohmann::ordered_json::parse(text.value(), nullptr, false);
+        if (!format.empty()) {
+            const auto part = render(format, nlohmann::json(document));
+            if (!part) return fail(part.error());
+            rendered += part.value() + "\n";
+        }
+        documents.push_back(std::move(document));
+    }
+    const int printed = print(format.empty() ? documents.dump(kIndent) + "\n" : rendered);
+    return printed != 0 ? printed : code;
+}
+
+}  // namespace drupe::cli

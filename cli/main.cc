@@ -1,0 +1,119 @@
+// drupe: arguments -> engine -> output. No machine logic here.
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "base/log.h"
+#include "cli/command.h"
+
+namespace drupe::cli {
+namespace {
+
+constexpr std::array kCommands{
+    CommandInfo{"run", "Create a microVM from an image, and run a command in it", run_command},
+    CommandInfo{"exec", "Run a command in a running container", exec_command},
+    CommandInfo{"ps", "List containers", ps_command},
+    CommandInfo{"create", "Create a container without starting it", create_command},
+    CommandInfo{"start", "Start containers that don't run", start_command},
+    CommandInfo{"stop", "Stop running containers", stop_command},
+    CommandInfo{"kill", "Send a signal to running containers", kill_command},
+    CommandInfo{"wait", "Wait until containers stop, and print their exit codes", wait_command},
+    CommandInfo{"attach", "Connect to the streams of a running container", attach_command},
+    CommandInfo{"logs", "Print what a container has written", logs_command},
+    CommandInfo{"inspect", "Print all that is known of containers or images", inspect_command},
+    CommandInfo{"diff", "List what changed in a container's files", diff_command},
+    CommandInfo{"export", "Write a container's files as a tar", export_command},
+    CommandInfo{"rm", "Remove containers", rm_command},
+    CommandInfo{"commit", "Make an image of what a container has changed", commit_command},
+    CommandInfo{"images", "List images", images_command},
+    CommandInfo{"pull", "Get an image from a registry", pull_command},
+    CommandInfo{"push", "Send an image to a registry", push_command},
+    CommandInfo{"login", "Log in to a registry", login_command},
+    CommandInfo{"logout", "Log out of a registry", logout_command},
+    CommandInfo{"load", "Load images from an archive or an OCI layout", load_command},
+    CommandInfo{"save", "Write images to an archive", save_command},
+    CommandInfo{"import", "Make an image of a root file system", import_command},
+    CommandInfo{"history", "Show how an image was made", history_command},
+    CommandInfo{"image", "Commands that are about images: image inspect, image ls, ...",
+                image_command},
+    CommandInfo{"tag", "Give an image another name", tag_command},
+    CommandInfo{"rmi", "Remove images", rmi_command},
+    CommandInfo{"layer", "Look into the layers that images are made of", layer_command},
+    CommandInfo{"system", "Show, check and tidy what is on the host's disk", system_command},
+    CommandInfo{"doctor", "Check whether this host can run microVMs", doctor_command},
+    CommandInfo{"version", "Print the version", version_command},
+};
+/// Started by drupe itself, with what is left to do after it has answered.
+constexpr CommandInfo kCleanUp{"clean-up", "", clean_up_command};
+
+std::string usage() {
+    std::string text =
+        "Usage:  drupe COMMAND [OPTIONS]\n\nMicroVMs that feel like containers: each has its own "
+        "Linux kernel, on KVM.\n\nCommands:\n";
+    for (const CommandInfo& command : kCommands) {
+        text += fmt::format("  {:<9} {}\n", command.name, command.summary);
+    }
+    return text +
+           "\nRun 'drupe COMMAND --help' for a command's options and examples.\n\n"
+           "Examples:\n"
+           "  drupe run --rm busybox uname -r          # the built-in image; no network needed\n"
+           "  drupe load -i image.tar && drupe images  # images from docker save, skopeo, umoci\n"
+           "  drupe run -it debian:12 bash\n\n"
+           "State is in $DRUPE_ROOT (default /var/lib/drupe).\n";
+}
+
+const CommandInfo* find(const char* name) {
+    if (std::strcmp(name, kCleanUp.name) == 0) return &kCleanUp;
+    const auto* const found = std::find_if(
+        kCommands.begin(), kCommands.end(),
+        [&](const CommandInfo& command) { return std::strcmp(command.name, name) == 0; });
+    return found == kCommands.end() ? nullptr : found;
+}
+
+/// Files that are opened must not become standard streams.
+void open_standard_streams() {
+    int fd = 0;
+    do {
+        fd = ::open("/dev/null", O_RDWR);  // NOLINT: stays open on purpose
+    } while (fd >= 0 && fd <= 2);
+    if (fd > 2) ::close(fd);
+}
+
+int help(int argc, char** argv) {
+    if (argc < 2) return print(usage());
+    const CommandInfo* command = find(argv[1]);
+    if (command == nullptr) {
+        return fail({ErrorCode::kInvalid, fmt::format("there is no command '{}'", argv[1])},
+                    kUsageError);
+    }
+    char option[] = "--help";
+    std::array<char*, 3> arguments{argv[1], option, nullptr};
+    return command->run(2, arguments.data());
+}
+
+}  // namespace
+
+int main_program(int argc, char** argv) {
+    open_standard_streams();
+    set_log_program("drupe");
+    if (argc < 2) {
+        print(usage());
+        return kFailure;
+    }
+    const std::string name = argv[1];
+    if (name == "help" || name == "--help" || name == "-h") return help(argc - 1, argv + 1);
+    if (name == "--version" || name == "-v") return version_command(1, argv);
+    const CommandInfo* command = find(argv[1]);
+    if (command != nullptr) return command->run(argc - 1, argv + 1);
+    return fail(
+        {ErrorCode::kInvalid, fmt::format("'{}' is not a drupe command: see 'drupe --help'", name)},
+        kUsageError);
+}
+
+}  // namespace drupe::cli

@@ -1,0 +1,23 @@
+// open_local() for tests: real images, monitors that are only played (engine/testing/fakes.h).
+
+#include "api/engine/local.h"
+#include "api/engine/testing/fakes.h"
+
+namespace drupe::engine {
+
+Result<Local> open_local() {
+    TRY_ASSIGN(Paths paths, find_paths());
+    // Any file will do for what only a real monitor looks into.
+    for (std::string* part : {&paths.monitor, &paths.initrd, &paths.kernel, &paths.kvm}) {
+        *part = "/dev/null";
+    }
+    Local local;
+    TRY_ASSIGN(local.images, Images::open(paths));
+    local.launcher = std::make_unique<testing::FakeLauncher>();
+    Engine::Options options;
+    options.paths = std::move(paths);
+    TRY_ASSIGN(local.engine, Engine::open(std::move(options), *local.images, *local.launcher));
+    return local;
+}
+
+}  // namespace drupe::engine

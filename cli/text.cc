@@ -1,0 +1,139 @@
+#include "cli/text.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <cmath>
+
+namespace drupe::cli {
+namespace {
+
+/// A decimal number like "1.5" at the front, in billionths; what follows it stays in `text`.
+std::optional<uint64_t> take_decimal(std::string_view& text) {
+    constexpr uint64_t kBillion = 1'000'000'000;
+    uint64_t whole = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), whole);
+    if (error != std::errc() || whole > UINT64_MAX / kBillion / 2) return std::nullopt;
+    text.remove_prefix(static_cast<size_t>(end - text.data()));
+    uint64_t value = whole * kBillion;
+    if (text.empty() || text.front() != '.') return value;
+    text.remove_prefix(1);
+    uint64_t unit = kBillion;
+    while (!text.empty() && text.front() >= '0' && text.front() <= '9') {
+        unit /= 10;
+        value += unit * static_cast<uint64_t>(text.front() - '0');
+        text.remove_prefix(1);
+    }
+    return value;
+}
+
+/// Characters of UTF-8 text (not columns: that would need tables).
+size_t width_of(std::string_view text) {
+    size_t count = 0;
+    for (const char c : text) count += (static_cast<unsigned char>(c) & 0xc0) != 0x80 ? 1 : 0;
+    return count;
+}
+
+}  // namespace
+
+std::string human_duration(uint64_t seconds) {
+    constexpr uint64_t kMinute = 60;
+    constexpr uint64_t kHour = 60 * kMinute;
+    if (seconds < 1) return "Less than a second";
+    if (seconds == 1) return "1 second";
+    if (seconds < kMinute) return fmt::format("{} seconds", seconds);
+    if (seconds < 2 * kMinute) return "About a minute";
+    if (seconds < kHour) return fmt::format("{} minutes", seconds / kMinute);
+    const uint64_t hours = (seconds + kHour / 2) / kHour;
+    if (hours == 1) return "About an hour";
+    if (hours < 48) return fmt::format("{} hours", hours);
+    if (hours < 24 * 7 * 2) return fmt::format("{} days", hours / 24);
+    if (hours < 24 * 30 * 2) return fmt::format("{} weeks", hours / 24 / 7);
+    if (hours < 24 * 365 * 2) return fmt::format("{} months", hours / 24 / 30);
+    return fmt::format("{} years", hours / 24 / 365);
+}
+
+std::string human_size(uint64_t bytes) {
+    constexpr std::array kUnits{"B", "kB", "MB", "GB", "TB", "PB"};
+    auto size = static_cast<double>(bytes);
+    size_t unit = 0;
+    while (size >= 1000.0 && unit + 1 < kUnits.size()) {
+        size /= 1000.0;
+        ++unit;
+    }
+    return fmt::format("{:.3g}{}", size, kUnits[unit]);
+}
+
+Result<uint64_t> parse_size(std::string_view text) {
+    const Error bad{ErrorCode::kInvalid,
+                    fmt::format("invalid size '{}': write a number of bytes, or one with k, m or g "
+                                "behind it, as in 512m",
+                                text.substr(0, 32))};
+    std::string_view rest = text;
+    const auto number = take_decimal(rest);
+    if (!number) return bad;
+    std::string unit(rest);
+    for (char& c : unit) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    if (unit.ends_with("ib") && unit.size() == 3)
+        unit.resize(1);
+    else if (unit.ends_with("b"))
+        unit.pop_back();
+    int shift = 0;
+    if (unit == "k")
+        shift = 10;
+    else if (unit == "m")
+        shift = 20;
+    else if (unit == "g")
+        shift = 30;
+    else if (unit == "t")
+        shift = 40;
+    else if (!unit.empty())
+        return bad;
+    const long double bytes =
+        std::ldexp(static_cast<long double>(*number) / 1'000'000'000.0L, shift);
+    if (bytes > static_cast<long double>(1ull << 62)) return bad;
+    return static_cast<uint64_t>(bytes);
+}
+
+Result<uint64_t> parse_cpus(std::string_view text) {
+    std::string_view rest = text;
+    const auto number = take_decimal(rest);
+    if (!number || !rest.empty() || *number == 0) {
+        return Error{ErrorCode::kInvalid,
+                     fmt::format("invalid number of CPUs '{}': write one like 2 or 1.5",
+                                 text.substr(0, 32))};
+    }
+    return *number;
+}
+
+std::string Table::text() const {
+    std::vector<size_t> widths;
+    for (const auto& row : rows_) {
+        widths.resize(std::max(widths.size(), row.size()));
+        for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
+    }
+    std::string text;
+    for (const auto& row : rows_) {
+        for (size_t i = 0; i < row.size(); ++i) {
+            text += row[i];
+            if (i + 1 < row.size()) text.append(widths[i] - width_of(row[i]) + 3, ' ');
+        }
+        text += '\n';
+    }
+    return text;
+}
+
+std::string ellipsis(const std::string& text, size_t width) {
+    if (width_of(text) <= width) return text;
+    size_t characters = 0;
+    size_t at = 0;
+    while (at < text.size()) {
+        if ((static_cast<unsigned char>(text[at]) & 0xc0) != 0x80 && characters++ == width - 1)
+            break;
+        ++at;
+    }
+    return text.substr(0, at) + "…";
+}
+
+}  // namespace drupe::cli

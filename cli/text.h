@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace drupe::cli {
+
+/// "Less than a second", "About a minute", "3 hours": Docker's words for a span of time.
+[[nodiscard]] std::string human_duration(uint64_t seconds);
+/// "4.32MB": three digits, powers of 1000.
+[[nodiscard]] std::string human_size(uint64_t bytes);
+
+/// "64m", "1.5g", "1073741824", "512MiB": bytes, powers of 1024.
+[[nodiscard]] Result<uint64_t> parse_size(std::string_view text);
+/// "1.5" CPUs as billionths.
+[[nodiscard]] Result<uint64_t> parse_cpus(std::string_view text);
+
+/// A table as Docker prints it: columns as wide as their widest cell, three spaces between them.
+class Table {
+  public:
+    explicit Table(std::vector<std::string> header) { rows_.push_back(std::move(header)); }
+    void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+    [[nodiscard]] std::string text() const;
+
+  private:
+    std::vector<std::vector<std::string>> rows_;
+};
+
+/// At most `width` characters of text, the last an ellipsis if it had more.
+[[nodiscard]] std::string ellipsis(const std::string& text, size_t width);
+
+}  // namespace drupe::cli

@@ -1,0 +1,276 @@
+#include "cli/text.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "cli/container_list.h"
+#include "cli/container_options.h"
+#include "cli/history_list.h"
+#include "cli/image_list.h"
+#include "cli/layer_progress.h"
+#include "cli/streams.h"
+#include "cli/template.h"
+
+namespace drupe::cli {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(HumanText, DurationsAreDockersWords) {
+    EXPECT_EQ(human_duration(0), "Less than a second");
+    EXPECT_EQ(human_duration(1), "1 second");
+    EXPECT_EQ(human_duration(59), "59 seconds");
+    EXPECT_EQ(human_duration(60), "About a minute");
+    EXPECT_EQ(human_duration(120), "2 minutes");
+    EXPECT_EQ(human_duration(3600), "About an hour");
+    EXPECT_EQ(human_duration(47 * 3600), "47 hours");
+    EXPECT_EQ(human_duration(48 * 3600), "2 days");
+    EXPECT_EQ(human_duration(14 * 86400), "2 weeks");
+    EXPECT_EQ(human_duration(800 * 86400ull), "2 years");
+}
+
+TEST(HumanText, SizesHaveThreeDigits) {
+    EXPECT_EQ(human_size(0), "0B");
+    EXPECT_EQ(human_size(54), "54B");
+    EXPECT_EQ(human_size(4322938), "4.32MB");
+    EXPECT_EQ(human_size(1980000), "1.98MB");
+    EXPECT_EQ(human_size(123456789), "123MB");
+}
+
+TEST(ParseSize, UnitsArePowersOf1024AndNonsenseIsRefused) {
+    EXPECT_EQ(parse_size("64").value(), 64u);
+    EXPECT_EQ(parse_size("64m").value(), 64u << 20);
+    EXPECT_EQ(parse_size("64MB").value(), 64u << 20);
+    EXPECT_EQ(parse_size("64MiB").value(), 64u << 20);
+    EXPECT_EQ(parse_size("1.5g").value(), 3ull << 29);
+    for (const char* bad : {"", "m", "-1", "1x", "1mm", "99999999999999999999", "1e9", " 1"}) {
+        EXPECT_FALSE(parse_size(bad)) << bad;
+    }
+}
+
+TEST(ParseCpus, FractionsAreBillionths) {
+    EXPECT_EQ(parse_cpus("1.5").value(), 1'500'000'000u);
+    EXPECT_EQ(parse_cpus("2").value(), 2'000'000'000u);
+    for (const char* bad : {"", "0", "x", "1.5x", "-1"}) EXPECT_FALSE(parse_cpus(bad)) << bad;
+}
+
+TEST(Table, ColumnsAreAsWideAsTheirWidestCell) {
+    Table table({"A", "LONG", "C"});
+    table.row({"xxx", "y", "z"});
+    table.row({"…", "", "w"});
+    EXPECT_EQ(table.text(), "A     LONG   C\nxxx   y      z\n…            w\n");
+}
+
+TEST(Template, NamesJsonAndEscapesAreUnderstoodAndNothingElse) {
+    const nlohmann::json value{{"A", "x"}, {"B", {{"C", 3}, {"D", {"p", "q"}}}}, {"N", nullptr}};
+    EXPECT_EQ(render("{{.A}}-{{ .B.C }}\\t|", value).value(), "x-3\t|");
+    EXPECT_EQ(render("{{json .B.D}} {{.B.D}}", value).value(), "[\"p\",\"q\"] [p q]");
+    EXPECT_EQ(render("{{json .A}}", value).value(), "\"x\"");
+    for (const char* bad : {"{{.Nope}}", "{{.A", "{{range .B}}", "{{.A.B}}", "{{}}", "{{A}}"}) {
+        const auto rendered = render(bad, value);
+        ASSERT_FALSE(rendered) << bad;
+        EXPECT_THAT(rendered.error().message, HasSubstr("--format"));
+    }
+}
+
+TEST(Template, TablesHaveAHeader) {
+    const nlohmann::json items{{{"ID", "1"}, {"Names", "web"}}, {{"ID", "22"}, {"Names", "db"}}};
+    EXPECT_EQ(render_list("table {{.ID}}\\t{{.Names}}", items).value(),
+              "CONTAINER ID   NAMES\n1              web\n22             db\n");
+    EXPECT_EQ(render_list("json", items).value(),
+              "{\"ID\":\"1\",\"Names\":\"web\"}\n{\"ID\":\"22\",\"Names\":\"db\"}\n");
+}
+
+engine::Container container() {
+    engine::Container c;
+    c.id = std::string(64, 'a');
+    c.name = "web";
+    c.image_id = "sha256:" + std::string(64, 'b');
+    c.config.image = "app";
+    c.config.cmd = std::vector<std::string>{"run", "a very long command line"};
+    c.config.labels = {{"a", "b"}};
+    c.created_at_ns = 1'000'000'000;
+    return c;
+}
+
+TEST(ContainerList, LongCommandsAreCutUnlessAskedNotTo) {
+    EXPECT_THAT(list_text({container()}, {}, 3'000'000'000).value(),
+                HasSubstr("aaaaaaaaaaaa   app     \"run a very long com…\"   2 seconds ago   "
+                          "Created           web\n"));
+    ListOptions full;
+    full.no_trunc = true;
+    EXPECT_THAT(list_text({container()}, full, 0).value(), HasSubstr("command line\""));
+}
+
+TEST(ContainerList, FiltersOfOneKeyAreAlternativesAndOthersAllMatch) {
+    const auto match = [](const std::vector<std::string>& texts) {
+        return matches(container(), parse_filters(texts).value());
+    };
+    EXPECT_TRUE(match({}));
+    EXPECT_TRUE(match({"name=we"}));
+    EXPECT_TRUE(match({"name=other", "name=web"}));
+    EXPECT_FALSE(match({"name=web", "status=running"}));
+    EXPECT_TRUE(match({"label=a", "label=a=b", "ancestor=app:latest", "id=aaa"}));
+    EXPECT_FALSE(match({"label=a", "label=a=c"}));
+    for (const char* bad : {"name", "name=", "colour=red", "status=asleep"}) {
+        EXPECT_FALSE(parse_filters({bad})) << bad;
+    }
+}
+
+/// What LayerLines write on a terminal of that size (0 x 0: none).
+std::string shown(uint16_t rows, uint16_t columns,
+                  const std::vector<engine::LayerProgress>& steps) {
+    char* text = nullptr;
+    size_t size = 0;
+    std::FILE* const out = ::open_memstream(&text, &size);
+    LayerLines lines(out, rows, columns);
+    for (const auto& step : steps) lines.show(step);
+    std::fclose(out);
+    std::string result(text, size);
+    std::free(text);
+    return result;
+}
+
+TEST(LayerLines, WithoutATerminalEachStateIsALineAndCountsAreNone) {
+    EXPECT_EQ(shown(0, 0,
+                    {{"aa", "Pulling fs layer"},
+                     {"bb", "Pulling fs layer"},
+                     {"aa", "Downloading", 1, 9},
+                     {"aa", "Downloading", 5, 9},
+                     {"aa", "Pull complete"},
+                     {"aa", "Pull complete"}}),
+              "aa: Pulling fs layer\nbb: Pulling fs layer\naa: Pull complete\n");
+}
+
+TEST(LayerLines, OnATerminalALineIsDrawnInPlaceWhileThereIsRoom) {
+    EXPECT_EQ(shown(24, 80, {{"aa", "Waiting"}, {"bb", "Waiting"}, {"aa", "Done"}}),
+              "\n\x1b[1A\r\x1b[2Kaa: Waiting\x1b[1B\r"
+              "\n\x1b[1A\r\x1b[2Kbb: Waiting\x1b[1B\r"
+              "\x1b[2A\r\x1b[2Kaa: Done\x1b[2B\r");
+    EXPECT_THAT(shown(2, 80, {{"aa", "Waiting"}}), HasSubstr("aa: Waiting\n"));
+}
+
+TEST(LayerLines, TheBarGivesWayOnANarrowTerminal) {
+    const engine::LayerProgress half{"aa", "Downloading", 500, 1000};
+    EXPECT_EQ(layer_text(half, 120), "aa: Downloading [" + std::string(25, '=') + ">" +
+                                         std::string(24, ' ') + "]    500B/1kB");
+    EXPECT_EQ(layer_text(half, 40), "aa: Downloading     500B/1kB");
+    EXPECT_EQ(layer_text(half, 10), "aa: Downlo");
+}
+
+TEST(ImageList, ADigestIsNoTag) {
+    const std::string id = "sha256:" + std::string(64, '1');
+    const std::vector<engine::ImageSummary> images{{id, {"localhost:5000/foo@" + id}, 54, 0}};
+    EXPECT_THAT(image_list_text(images, {}, 0).value(),
+                HasSubstr("localhost:5000/foo   <none>   111111111111"));
+}
+
+TEST(ImageList, EachNameHasALineAndPortsAreNoTags) {
+    const std::vector<engine::ImageSummary> images{
+        {"sha256:" + std::string(64, '1'), {"localhost:5000/foo", "foo:1"}, 54, 0},
+        {"sha256:" + std::string(64, '2'), {}, 0, 0}};
+    const std::string text = image_list_text(images, {}, 0).value();
+    EXPECT_THAT(text, HasSubstr("localhost:5000/foo   <none>   111111111111"));
+    EXPECT_THAT(text, HasSubstr("foo                  1        111111111111"));
+    EXPECT_THAT(text, HasSubstr("<none>               <none>   222222222222"));
+    ImageListOptions one;
+    one.name = "foo";
+    one.quiet = true;
+    EXPECT_EQ(image_list_text(images, one, 0).value(), "111111111111\n");
+}
+
+TEST(ImageList, FiltersAreAboutNamesLabelsAndAge) {
+    std::vector<engine::ImageSummary> images(3);
+    images[0] = {"sha256:1", {"debian:12", "localhost:5000/debian:12"}, 1, 100, "", {{"a", "b"}}};
+    images[1] = {"sha256:2", {"debian:11"}, 1, 200};
+    images[2] = {"sha256:3", {}, 1, 300};
+    const auto ids = [&](const std::vector<std::string>& texts) {
+        const auto filter =
+            parse_image_filter(texts, [](const std::string& name) -> Result<int64_t> {
+                EXPECT_EQ(name, "debian:11");
+                return int64_t{200};
+            });
+        EXPECT_TRUE(filter) << filter.error().message;
+        auto left = images;
+        apply_filter(left, filter.value());
+        std::string text;
+        for (const auto& image : left) {
+            text += image.id.back();
+            for (const std::string& name : image.references) text += " " + name;
+            text += ";";
+        }
+        return text;
+    };
+    EXPECT_EQ(ids({"dangling=true"}), "3;");
+    EXPECT_EQ(ids({"dangling=false", "label=a"}), "1 debian:12 localhost:5000/debian:12;");
+    EXPECT_EQ(ids({"label=a=c"}), "");
+    EXPECT_EQ(ids({"reference=debian"}), "1 debian:12;2 debian:11;");
+    EXPECT_EQ(ids({"reference=deb*:11"}), "2 debian:11;");
+    EXPECT_EQ(ids({"reference=*/debian:*"}), "1 localhost:5000/debian:12;");
+    EXPECT_EQ(ids({"before=debian:11"}), "1 debian:12 localhost:5000/debian:12;");
+    EXPECT_EQ(ids({"since=debian:11"}), "3;");
+    for (const char* bad : {"dangling", "dangling=maybe", "colour=red", "reference="}) {
+        EXPECT_FALSE(parse_image_filter({bad}, {})) << bad;
+    }
+}
+
+TEST(History, ALineForEachStepAsDockerPrintsIt) {
+    const std::vector<engine::HistoryEntry> entries{
+        {"sha256:" + std::string(64, '1'), 1000, "RUN\tmake " + std::string(60, 'x'), "by hand",
+         4'322'938},
+        {"<missing>", 0, "", "Imported from -", 0}};
+    constexpr uint64_t kNow = (1000 + 180) * uint64_t{1'000'000'000};
+    EXPECT_EQ(
+        history_text(entries, {}, kNow).value(),
+        "IMAGE          CREATED         CREATED BY                                      SIZE "
+        "    COMMENT\n"
+        "111111111111   3 minutes ago   RUN make " +
+            std::string(35, 'x') +
+            "…   4.32MB   by hand\n"
+            "<missing>      N/A                                                             0B  "
+            "     Imported from -\n");
+    HistoryOptions options;
+    options.format = "{{.ID}} {{.Size}}";
+    EXPECT_EQ(history_text(entries, options, kNow).value(), "111111111111 4.32MB\n<missing> 0B\n");
+}
+
+TEST(KeyFilter, TheSequenceIsFoundAcrossReadsAndWhatOnlyBeginsLikeItGoesThrough) {
+    KeyFilter filter(parse_detach_keys("ctrl-p,ctrl-q").value());
+    EXPECT_EQ(filter.pass("ab\x10"), "ab");
+    EXPECT_EQ(filter.pass("c"),
+              "\x10"
+              "c");
+    EXPECT_EQ(filter.pass("\x10\x10"), "\x10");
+    EXPECT_FALSE(filter.matched());
+    EXPECT_EQ(filter.pass("\x11zz"), "");
+    EXPECT_TRUE(filter.matched());
+    EXPECT_FALSE(parse_detach_keys("ctrl-,x"));
+    EXPECT_EQ(parse_detach_keys("").value(), "");
+    EXPECT_EQ(KeyFilter("").pass("a\x10\x11"), "a\x10\x11");
+}
+
+TEST(EnvFile, CommentsAndBlankLinesAreSkippedAndNamelessOnesRefused) {
+    const std::string path = ::testing::TempDir() + "/env";
+    const auto write = [&](const std::string& text) {
+        std::FILE* file = std::fopen(path.c_str(), "w");
+        std::fputs(text.c_str(), file);
+        std::fclose(file);
+    };
+    ::setenv("DRUPE_TEST_VARIABLE", "mine", 1);
+    write("# no\n\nA=1\r\n  B=two words\nDRUPE_TEST_VARIABLE\nDRUPE_TEST_UNSET\n");
+    EXPECT_THAT(read_env_file(path).value(),
+                ::testing::ElementsAre("A=1", "B=two words", "DRUPE_TEST_VARIABLE=mine"));
+    write("=x\n");
+    EXPECT_FALSE(read_env_file(path));
+    write("A B=x\n");
+    EXPECT_FALSE(read_env_file(path));
+    EXPECT_FALSE(read_env_file("/no/such/file"));
+    ::unlink(path.c_str());
+}
+
+}  // namespace
+}  // namespace drupe::cli
