@@ -1,0 +1,47 @@
+"""What every benchmark prints: a table, or with --json one object a line."""
+
+import json
+import statistics
+import sys
+
+
+class Report:
+    def __init__(self, as_json):
+        self.as_json = as_json
+        self.rows = []
+
+    def add(self, figure, value, unit, peer="", peer_value=None, goal=""):
+        """goal is a bound on the ratio to the peer, or on the value where there is no peer: "<= 0.65"."""
+        ratio = None
+        if peer_value:
+            ratio = round(value / peer_value, 3)
+        row = {"figure": figure, "value": round(value, 2), "unit": unit, "peer": peer,
+               "peer_value": None if peer_value is None else round(peer_value, 2),
+               "ratio": ratio, "goal": goal}
+        self.rows.append(row)
+        if self.as_json:
+            print(json.dumps(row), flush=True)
+
+    @staticmethod
+    def met(row):
+        if not row["goal"]:
+            return ""
+        bound = float(row["goal"].split()[1])
+        return "yes" if (row["value"] if row["ratio"] is None else row["ratio"]) <= bound else "NO"
+
+    def finish(self):
+        """Prints the table; the exit status: 1 if a goal was missed."""
+        if not self.as_json:
+            print(f"{'figure':44} {'value':>10} {'unit':6} {'peer':28} {'value':>10} {'ratio':>7} goal      met")
+            for row in self.rows:
+                peer = "" if row["peer_value"] is None else f"{row['peer_value']:10.1f}"
+                ratio = "" if row["ratio"] is None else f"{row['ratio']:7.3f}"
+                print(f"{row['figure']:44} {row['value']:10.1f} {row['unit']:6} {row['peer']:28} "
+                      f"{peer:>10} {ratio:>7} {row['goal']:9} {self.met(row)}")
+        return 1 if any(self.met(row) == "NO" for row in self.rows) else 0
+
+
+def median(values):
+    if not values:
+        sys.exit("bench: no measurement succeeded")
+    return statistics.median(values)
