@@ -16,6 +16,8 @@ Error mismatch(const oci::Descriptor& blob, const Digest& actual) {
                                              blob.digest.to_string(), actual.to_string())};
 }
 
+Error not_needed() { return {ErrorCode::kConflict, "not needed any more"}; }
+
 }  // namespace
 
 /// Reads one generation of a blob.
@@ -37,8 +39,12 @@ class Downloads::Reader final : public ByteSource {
 };
 
 Downloads::Downloads(const Session& session, const Repositories& from, std::string dir,
-                     std::vector<oci::Descriptor> blobs, Report report)
-    : session_(session), from_(from), dir_(std::move(dir)), report_(std::move(report)) {
+                     std::vector<oci::Descriptor> blobs, IsWanted is_wanted, Report report)
+    : session_(session),
+      from_(from),
+      dir_(std::move(dir)),
+      is_wanted_(std::move(is_wanted)),
+      report_(std::move(report)) {
     {
         const MutexLock lock(mutex_);
         for (oci::Descriptor& blob : blobs) {
@@ -93,6 +99,13 @@ Status Downloads::fetch(size_t index, HttpClient& http) {
     while (true) {
         TRY_ASSIGN(DownloadFile claimed, DownloadFile::claim(dir_, blob.digest, stop_));
         const auto file = std::make_shared<DownloadFile>(std::move(claimed));
+        if (!file->is_complete()) {
+            TRY_ASSIGN(const bool wanted, is_wanted_still(index));
+            if (!wanted) {
+                TRY(file->discard());
+                return not_needed();
+            }
+        }
         restart(index, file);
         TRY_ASSIGN(const uint64_t there, file->size());
         Digest digest;
@@ -139,7 +152,7 @@ Status Downloads::fetch_into(size_t index, size_t first, HttpClient& http, Downl
         set(index, State::kRunning, size);
         if (is_unwanted(index)) {
             TRY(file.discard());
-            return Error{ErrorCode::kConflict, "not needed any more"};
+            return not_needed();
         }
     }
     set(index, State::kVerifying, size);
@@ -161,6 +174,11 @@ void Downloads::set(size_t index, State state, uint64_t bytes) {
 bool Downloads::is_unwanted(size_t index) {
     const MutexLock lock(mutex_);
     return items_[index].unwanted;
+}
+
+Result<bool> Downloads::is_wanted_still(size_t index) {
+    const MutexLock lock(report_mutex_);
+    return is_wanted_(index);
 }
 
 void Downloads::restart(size_t index, std::shared_ptr<DownloadFile> file) {

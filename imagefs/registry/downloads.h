@@ -20,10 +20,13 @@ class Downloads {
     enum class State : uint8_t { kWaiting, kRunning, kVerifying, kComplete, kFailed };
     /// Called on the threads, one call at a time: bytes of blob `index` that are there.
     using Report = std::function<void(size_t index, State state, uint64_t bytes)>;
+    /// Called on the threads, one call at a time, when blob `index` is this object's to fetch: another
+    /// process that had it may have made a layer of it, and removed it, since `blobs` was put together.
+    using IsWanted = std::function<Result<bool>(size_t index)>;
     static constexpr size_t kParallel = 3;  // as Docker
 
     Downloads(const Session& session, const Repositories& from, std::string dir,
-              std::vector<oci::Descriptor> blobs, Report report);
+              std::vector<oci::Descriptor> blobs, IsWanted is_wanted, Report report);
     ~Downloads();
     Downloads(const Downloads&) = delete;
     Downloads& operator=(const Downloads&) = delete;
@@ -56,6 +59,7 @@ class Downloads {
                                     DownloadFile& file, Digest& digest);
     void set(size_t index, State state, uint64_t bytes);
     [[nodiscard]] bool is_unwanted(size_t index);
+    [[nodiscard]] Result<bool> is_wanted_still(size_t index);
     void restart(size_t index, std::shared_ptr<DownloadFile> file);
     [[nodiscard]] Result<size_t> read(size_t index, uint64_t generation, uint64_t offset,
                                       std::span<std::byte> out);
@@ -63,6 +67,7 @@ class Downloads {
     const Session& session_;
     const Repositories& from_;
     const std::string dir_;
+    const IsWanted is_wanted_;
     const Report report_;
     std::atomic<bool> stop_ = false;
     std::atomic<size_t> next_ = 0;
@@ -70,7 +75,7 @@ class Downloads {
     Mutex mutex_;
     Condition changed_;
     std::vector<Item> items_ DRUPE_GUARDED_BY(mutex_);
-    Mutex report_mutex_;
+    Mutex report_mutex_;  ///< Held while is_wanted_ or report_ is called.
 
     std::vector<std::thread> threads_;  // Last: they use all of the above.
 };

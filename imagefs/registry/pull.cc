@@ -21,10 +21,16 @@ class Pull {
 
     Result<ImageSummary> run(const std::string& source, const ImportOptions& options) {
         TRY_ASSIGN(std::vector<oci::Descriptor> missing, find_missing());
-        Downloads downloads(session_, from_, store_.downloads_dir(), std::move(missing),
-                            [this](size_t index, Downloads::State state, uint64_t bytes) {
-                                said_by_download(layer_of_.at(index), state, bytes);
-                            });
+        TRY_ASSIGN(Store view, Store::open(store_.root()));  // A store belongs to one thread.
+        Downloads downloads(
+            session_, from_, store_.downloads_dir(), std::move(missing),
+            [&](size_t index) -> Result<bool> {
+                TRY_ASSIGN(const bool known, view.has_layer(chain_of_.at(index)));
+                return !known;
+            },
+            [this](size_t index, Downloads::State state, uint64_t bytes) {
+                said_by_download(layer_of_.at(index), state, bytes);
+            });
         const oci::SourceImage image = source_image(source, downloads);
         return import_image(store_, image, options, [&](const ImportProgress& progress) {
             said_by_import(progress);
@@ -46,6 +52,7 @@ class Pull {
             if (known) continue;
             download_of_[i] = missing.size();
             layer_of_[missing.size()] = i;
+            chain_of_.push_back(chain);
             missing.push_back(remote_.manifest.layers[i]);
             say(i, "Pulling fs layer");
         }
@@ -117,6 +124,7 @@ class Pull {
     const LayerReport& report_;
     std::map<size_t, size_t> download_of_;  ///< By layer.
     std::map<size_t, size_t> layer_of_;     ///< By download.
+    std::vector<ChainId> chain_of_;         ///< By download.
     Mutex mutex_;
 };
 

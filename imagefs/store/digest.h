@@ -1,7 +1,6 @@
 #pragma once
 
 #include <array>
-#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -21,7 +20,8 @@ struct Digest {
     [[nodiscard]] std::string to_string() const { return "sha256:" + hex(); }
     [[nodiscard]] bool is_null() const { return *this == Digest{}; }
 
-    auto operator<=>(const Digest&) const = default;
+    bool operator==(const Digest&) const = default;
+    bool operator<(const Digest& other) const { return bytes < other.bytes; }
 };
 
 /// Names a chain of layers, and the layer at its head: the digest of everything below it. Layer 0's

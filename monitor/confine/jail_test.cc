@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -204,10 +206,10 @@ TEST_F(JailTest, ThePidfdAndTheStartTimeNameTheProcess) {
 }
 
 TEST_F(JailTest, SeveralThreadsCanLaunchAtOnce) {
-    std::vector<std::thread> threads;
+    std::array<std::thread, 8> threads;
     std::atomic<int> good = 0;
-    for (int i = 0; i < 8; ++i) {
-        threads.emplace_back([&] {
+    for (std::thread& thread : threads) {
+        thread = std::thread([&] {
             Probe mine;
             if (!mine.start()) return;
             mine.listen();
