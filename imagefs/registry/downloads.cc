@@ -16,7 +16,9 @@ Error mismatch(const oci::Descriptor& blob, const Digest& actual) {
                                              blob.digest.to_string(), actual.to_string())};
 }
 
-Error not_needed() { return {ErrorCode::kConflict, "not needed any more"}; }
+Error not_needed() {
+    return {ErrorCode::kConflict, "not needed any more"};
+}
 
 }  // namespace
 

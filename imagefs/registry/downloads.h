@@ -20,8 +20,9 @@ class Downloads {
     enum class State : uint8_t { kWaiting, kRunning, kVerifying, kComplete, kFailed };
     /// Called on the threads, one call at a time: bytes of blob `index` that are there.
     using Report = std::function<void(size_t index, State state, uint64_t bytes)>;
-    /// Called on the threads, one call at a time, when blob `index` is this object's to fetch: another
-    /// process that had it may have made a layer of it, and removed it, since `blobs` was put together.
+    /// Called on the threads, one call at a time, when blob `index` is this object's to fetch:
+    /// another process that had it may have made a layer of it, and removed it, since `blobs` was
+    /// put together.
     using IsWanted = std::function<Result<bool>(size_t index)>;
     static constexpr size_t kParallel = 3;  // as Docker
 
