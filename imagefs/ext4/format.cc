@@ -65,6 +65,21 @@ void reserve_inodes(ext2_filsys fs) {
     }
 }
 
+/// Blocks that can't hold a file's data, counted as Linux does (ext4_calculate_overhead): a kernel
+/// that finds another number at its first mount writes the right one into all copies of the
+/// superblock, a block of the container's disk each.
+uint32_t overhead_blocks(ext2_filsys fs) {
+    constexpr uint32_t kBitmaps = 2;
+    uint64_t blocks = fs->super->s_first_data_block + kJournalBlocks;
+    for (dgrp_t group = 0; group < fs->group_desc_count; ++group) {
+        blocks += fs->inode_blocks_per_group + kBitmaps;
+        if (ext2fs_bg_has_super(fs, group) != 0) {
+            blocks += 1 + fs->desc_blocks + fs->super->s_reserved_gdt_blocks;
+        }
+    }
+    return static_cast<uint32_t>(blocks);
+}
+
 }  // namespace
 
 Status format_layer0(BlockDevice& device) {
@@ -100,6 +115,7 @@ Status format_layer0(BlockDevice& device) {
     TRY(check_ext2(ext2fs_add_journal_inode2(raw, kJournalBlocks, ~uint64_t{0},
                                              EXT2_MKJOURNAL_LAZYINIT | EXT2_MKJOURNAL_NO_MNT_CHECK),
                    "make the journal"));
+    raw->super->s_overhead_clusters = overhead_blocks(raw);
     ext2fs_mark_super_dirty(raw);
     ext2fs_mark_ib_dirty(raw);
     ext2fs_mark_bb_dirty(raw);

@@ -10,7 +10,7 @@ namespace drupe::imagefs::ext4 {
 
 /// Names the bytes that format_layer0() gives, and with them every chain's identity. Any change of
 /// those bytes, or of how a layer is applied to them, is a new version.
-inline constexpr std::string_view kFormatterName = "drupe-ext4/1/64GiB";
+inline constexpr std::string_view kFormatterName = "drupe-ext4/2/64GiB";
 /// 64 GiB: what every image's disk can grow to. A container's own limit is set at run time.
 inline constexpr uint64_t kVirtualBlocks = (uint64_t{64} << 30) / BlockDevice::kBlockSize;
 /// The time in everything that no archive gives a time to (seconds).

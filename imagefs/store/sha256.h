@@ -30,7 +30,7 @@ class Sha256 {
 [[nodiscard]] Digest sha256(std::span<const std::byte> data);
 
 /// The chain that consists of layer 0 alone. `formatter` names whatever decides its bytes, such as
-/// "drupe-ext4/1/64GiB".
+/// "drupe-ext4/2/64GiB".
 [[nodiscard]] ChainId root_chain_id(std::string_view formatter);
 /// The chain `parent` with one layer more: OCI's ChainID rule, "sha256:PARENT sha256:DIFF" hashed.
 [[nodiscard]] ChainId child_chain_id(const ChainId& parent, const Digest& diff_id);
