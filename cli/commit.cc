@@ -61,7 +61,9 @@ int commit_command(int argc, char** argv) {
                    "of power would have left, files that were being written may be incomplete\n");
     }
     if (timing) fmt::print(stderr, "{}", timing_text(committed.value().marks));
-    return print(committed.value().image_id + "\n");
+    const int printed = print(committed.value().image_id + "\n");
+    maintain_later();
+    return printed;
 }
 
 }  // namespace drupe::cli

@@ -4,8 +4,8 @@
 #include <spawn.h>
 #include <unistd.h>
 
-#include <array>
 #include <csignal>
+#include <vector>
 
 #include "api/engine/clock.h"
 #include "cli/command.h"
@@ -21,6 +21,25 @@ constexpr int kConsoleTailMs = 20'000;
 void say_why(const engine::Ended& ended) {
     if (ended.record.reason == "exited" || ended.record.error.empty()) return;
     static_cast<void>(fail({ErrorCode::kIo, ended.record.error}));
+}
+
+/// This program once more, in a session of its own and without our streams: nobody who waits for
+/// the end of our output may have to wait for this one's.
+void start_drupe(std::vector<std::string> words) {
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&attributes);
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
+    }
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+    std::string program = "drupe";
+    std::vector<char*> argv{program.data()};
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    pid_t pid = 0;
+    ::posix_spawn(&pid, "/proc/self/exe", &files, &attributes, argv.data(), environ);
 }
 
 }  // namespace
@@ -39,22 +58,11 @@ Status check_terminal(bool tty, bool with_stdin) {
 }
 
 void clean_up_later(const std::string& id) {
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    posix_spawn_file_actions_init(&files);
-    posix_spawnattr_init(&attributes);
-    // Nobody who waits for the end of our output may have to wait for this one's.
-    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-        posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
-    }
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
-    std::string program = "drupe";
-    std::string command = "clean-up";
-    std::string argument = id;
-    std::array<char*, 4> argv{program.data(), command.data(), argument.data(), nullptr};
-    pid_t pid = 0;
-    // If it can't be started the next sweep does its work.
-    ::posix_spawn(&pid, "/proc/self/exe", &files, &attributes, argv.data(), environ);
+    start_drupe({"clean-up", id});  // if it can't be started the next sweep does its work
+}
+
+void maintain_later() {
+    start_drupe({"system", "maintain"});  // or the next commit's does the work
 }
 
 int stay_with(engine::Local& local, engine::Machine machine, Streams& streams, SignalPipe& signals,

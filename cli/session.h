@@ -31,6 +31,9 @@ struct ForegroundOptions {
 /// Has the rest of a container that has ended cleared away by a process of its own, after us.
 void clean_up_later(const std::string& id);
 
+/// Has what commits have sealed compacted by a process of its own.
+void maintain_later();
+
 /// kInvalid if standard input has to be a terminal and isn't one.
 [[nodiscard]] Status check_terminal(bool tty, bool with_stdin);
 

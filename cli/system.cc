@@ -1,6 +1,7 @@
 // drupe system: what the store occupies, what can go, whether it is sound.
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +24,8 @@ namespace {
 using engine::ContainerUsage;
 using engine::ImageUsage;
 using engine::StorageReport;
+
+constexpr int kLowestPriority = 19;
 
 bool is_active(const ContainerUsage& usage) {
     return usage.container.state == engine::State::kRunning ||
@@ -247,8 +250,23 @@ int verify_command(int argc, char** argv) {
     return printed != 0 ? printed : (report.value().damaged.empty() ? 0 : kFailure);
 }
 
+int maintain_command(int argc, char** argv) {
+    Args args(
+        "system maintain", "",
+        "Compact what commits have sealed, with checksums, and join the layers of deep images. "
+        "A commit starts this by itself, in the background.");
+    args.example("drupe system maintain", "and wait until it is done");
+    if (const auto code = args.parse(argc, argv)) return *code;
+    (void)::setpriority(PRIO_PROCESS, 0, kLowestPriority);
+    auto local = open_engine();
+    if (!local) return fail(local.error());
+    const Status done = local.value()->images->store().maintain();
+    return done ? 0 : fail(done.error());
+}
+
 constexpr std::array kSubcommands{
     CommandInfo{"df", "Show what Drupe occupies on the host's disk", df_command},
+    CommandInfo{"maintain", "Compact what commits have sealed", maintain_command},
     CommandInfo{"prune", "Remove what nobody needs", prune_command},
     CommandInfo{"verify", "Compare image layers with their checksums", verify_command},
 };

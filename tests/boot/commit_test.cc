@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <thread>
+
 #include "tests/boot/running.h"
 
 namespace drupe::testing {
@@ -30,6 +33,18 @@ class CommitTest : public ::testing::Test {
         EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
         return trim(outcome.out);
     }
+    /// What commits have sealed is packed in the background.
+    static bool gets_packed() {
+        const auto limit = std::chrono::steady_clock::now() + seconds(60);
+        while (std::chrono::steady_clock::now() < limit) {
+            if (output({"system", "verify"}).find(" 0 not packed yet, 0 damaged") !=
+                std::string::npos) {
+                return true;
+            }
+            std::this_thread::sleep_for(seconds(1));
+        }
+        return false;
+    }
     static void exec(const std::string& container, const std::string& script) {
         (void)output({"exec", container, "sh", "-c", script});
     }
@@ -52,6 +67,9 @@ TEST_F(CommitTest, WhatARunningContainerChangedIsInTheImageAndItGoesOn) {
         return output(arguments);
     };
     EXPECT_EQ(in_image("commit-a"), "one\n700");
+    EXPECT_EQ(in_image("commit-b"), "later\n700");
+    EXPECT_EQ(output({"exec", machine.id(), "cat", "/d/two"}), "later");
+    EXPECT_TRUE(gets_packed()) << output({"system", "verify"});
     EXPECT_EQ(in_image("commit-b"), "later\n700");
     EXPECT_EQ(output({"exec", machine.id(), "cat", "/d/two"}), "later");
 }
