@@ -62,7 +62,7 @@ void clean_up_later(const std::string& id) {
 }
 
 void maintain_later() {
-    start_drupe({"system", "maintain"});  // or the next commit's does the work
+    start_drupe({"system", "maintain", "--no-wait"});  // or the next commit's does the work
 }
 
 int stay_with(engine::Local& local, engine::Machine machine, Streams& streams, SignalPipe& signals,

@@ -251,16 +251,18 @@ int verify_command(int argc, char** argv) {
 }
 
 int maintain_command(int argc, char** argv) {
+    bool background = false;
     Args args(
         "system maintain", "",
         "Compact what commits have sealed, with checksums, and join the layers of deep images. "
         "A commit starts this by itself, in the background.");
-    args.example("drupe system maintain", "and wait until it is done");
+    args.flag("--no-wait", background, "Leave the work to another process that is at it already");
+    args.example("drupe system maintain", "after many commits, to wait until all is compact");
     if (const auto code = args.parse(argc, argv)) return *code;
     (void)::setpriority(PRIO_PROCESS, 0, kLowestPriority);
     auto local = open_engine();
     if (!local) return fail(local.error());
-    const Status done = local.value()->images->store().maintain();
+    const Status done = local.value()->images->store().maintain(!background);
     return done ? 0 : fail(done.error());
 }
 

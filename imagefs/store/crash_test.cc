@@ -206,7 +206,7 @@ TEST_F(CrashTest, SealOfWhatCrashed) {
 
 TEST_F(CrashTest, Pack) {
     kill_at_every_step([](Store& store) { ASSERT_OK(store.seal_top("box")); },
-                       [](Store& store) { EXPECT_OK(store.maintain()); }, no_look);
+                       [](Store& store) { EXPECT_OK(store.maintain(false)); }, no_look);
 }
 
 TEST_F(CrashTest, Derive) {

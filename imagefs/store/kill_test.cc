@@ -44,7 +44,7 @@ class Worker {
                     must(store_.remove_top(id));
                     break;
                 case 1:
-                    must(store_.maintain());
+                    must(store_.maintain(false));
                     break;
                 case 2:
                     must(store_.prune());

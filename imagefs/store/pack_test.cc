@@ -140,7 +140,7 @@ TEST_F(PackTest, DeepChainsAreOpenedThroughFewFiles) {
     std::vector<ChainId> chains{base_};
     for (uint64_t i = 1; i <= 40; ++i) chains.push_back(seal({{0, i}, {i, i}, {1000 + i, i}}));
     EXPECT_EQ(value_of(store_.open_chain(chains.back())).layers.size(), 41U);
-    ASSERT_OK(store_.maintain());
+    ASSERT_OK(store_.maintain(false));
     const auto look = [&] {
         EXPECT_EQ(value_of(store_.open_chain(chains.back())).layers.size(), 17U);
         const auto disk = open(value_of(store_.open_top("box")));
@@ -168,7 +168,7 @@ TEST_F(PackTest, DeepChainsAreOpenedThroughFewFiles) {
 TEST_F(PackTest, AFlattenedFileGoesWithTheChainsThatNeedIt) {
     (void)value_of(store_.create_top("box", base_));
     for (uint64_t i = 1; i <= 40; ++i) seal({{i, i}});
-    ASSERT_OK(store_.maintain());
+    ASSERT_OK(store_.maintain(false));
     const ChainId flat = seal({{50, 1}});
     const std::string file = layer(*value_of(store_.chain(flat)).back().parent) + ".flat";
     ASSERT_OK(store_.prune());

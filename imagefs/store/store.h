@@ -181,8 +181,8 @@ class Store {
     /// above. No error if it consists of that few already. The layers themselves stay.
     [[nodiscard]] Status flatten(const ChainId& chain_id);
     /// Packs what is sealed, flattens what is deep: background work, which may be killed at any
-    /// moment. Returns at once if another process is at it.
-    [[nodiscard]] Status maintain();
+    /// moment. If another process is at it: waits for it first, or leaves all to it.
+    [[nodiscard]] Status maintain(bool wait);
 
     // Images
     /// The chain must exist, and not need its journal replayed (kConflict). Putting an
@@ -224,6 +224,8 @@ class Store {
     [[nodiscard]] Status check_layer(const LayerRecord& record, VerifyReport& report);
     [[nodiscard]] Result<DamagedLayer> put_aside(const LayerRecord& record, Error why);
     [[nodiscard]] Result<std::vector<LayerRecord>> all_layers();
+    [[nodiscard]] Status pack_all();
+    [[nodiscard]] Status flatten_all();
     [[nodiscard]] Status forget_flat(const ChainId& chain_id);
     [[nodiscard]] Result<Fd> open_part(const Part& part) const;
     [[nodiscard]] Result<std::vector<LayerFile>> open_parts(const ChainId& chain_id);

@@ -143,19 +143,34 @@ Result<std::vector<ChainId>> Store::chain_ids(const std::string& sql) {
     }
 }
 
-Status Store::maintain() {
+Status Store::maintain(bool wait) {
     const std::string path = root_ + "/maintain";
     TRY_ASSIGN(const Fd fd, open_file(path, O_RDWR | O_CREAT, 0600));
-    TRY_ASSIGN(const bool alone, lock_file(fd.get(), LOCK_EX | LOCK_NB, path));
-    if (!alone) return ok();
-    TRY_ASSIGN(const std::vector<ChainId> sealed,
-               chain_ids("SELECT chain_id FROM layers WHERE form = 1"));
-    for (const ChainId& chain_id : sealed) {
-        if (Status packed = pack(chain_id); !packed) {
-            log(LogLevel::kWarn, "layer {} isn't packed: {}", chain_id.to_string(),
-                packed.error().message);
+    TRY_ASSIGN(const bool mine, lock_file(fd.get(), wait ? LOCK_EX : LOCK_EX | LOCK_NB, path));
+    if (!mine) return ok();
+    TRY(pack_all());
+    return flatten_all();
+}
+
+Status Store::pack_all() {
+    std::set<ChainId> tried;
+    for (bool more = true; more;) {  // what is sealed meanwhile, too: its own maintain() has left
+        TRY_ASSIGN(const std::vector<ChainId> sealed,
+                   chain_ids("SELECT chain_id FROM layers WHERE form = 1"));
+        more = false;
+        for (const ChainId& chain_id : sealed) {
+            if (!tried.insert(chain_id).second) continue;
+            more = true;
+            if (Status packed = pack(chain_id); !packed) {
+                log(LogLevel::kWarn, "layer {} isn't packed: {}", chain_id.to_string(),
+                    packed.error().message);
+            }
         }
     }
+    return ok();
+}
+
+Status Store::flatten_all() {
     TRY_ASSIGN(const std::vector<ChainId> heads,
                chain_ids("SELECT chain_id FROM images UNION SELECT chain_id FROM tops"));
     for (const ChainId& head : heads) {
