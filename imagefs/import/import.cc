@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "imagefs/ext4/format.h"
 #include "imagefs/import/builtin_image.h"
 #include "imagefs/import/chain_lock.h"
@@ -100,6 +102,7 @@ class Importer {
             ++summary.layers_reused;
             progress.reused = true;
             TRY(add_sources(layer));
+            TRY(keep_if_needed(layer, progress));
             report_done(progress);
             return chain_id;
         }
@@ -156,6 +159,25 @@ class Importer {
             TRY(record_blob(store_, layer.diff_id, more));
         }
         return ok();
+    }
+
+    /// Of a layer that is there, too: it may have come from a machine, or its blob was pruned.
+    /// Without one it couldn't be pushed with the digest that this image names.
+    Status keep_if_needed(const oci::SourceLayer& layer, const ImportProgress& progress) {
+        if (!layer.sources.empty()) return ok();
+        TRY_ASSIGN(const std::vector<BlobRecord> blobs, blobs_of(store_, layer.diff_id));
+        const auto is_there = [&](const BlobRecord& blob) {
+            return (blob.kept || !blob.sources.empty()) &&
+                   (!layer.blob || blob.digest == *layer.blob);
+        };
+        if (std::any_of(blobs.begin(), blobs.end(), is_there)) return ok();
+        TRY_ASSIGN(const oci::ByteSourcePtr blob, layer.open());
+        TRY_ASSIGN(TmpFile copy, TmpFile::create(store_.tmp_dir()));
+        const LayerInput input{*blob, layer.blob, layer.size, true, layer.diff_id, copy.fd()};
+        TRY_ASSIGN(const LayerResult result,
+                   check_layer(input, options_.limits, options_.expansion, reporter(progress)));
+        return keep(result, layer.media_type.empty() ? result.media_type : layer.media_type,
+                    std::move(copy));
     }
 
     Status publish(const ImageSummary& summary, const std::string& config, const Digest& manifest) {

@@ -218,6 +218,25 @@ TEST_F(ImportTest, LayersThatAreThereAreNotReadAgain) {
     EXPECT_THAT(images.value()[0].references, ElementsAre("docker.io/library/other:1"));
 }
 
+TEST_F(ImportTest, ALayerThatIsThereWithoutItsBlobGetsIt) {
+    const Layout layout = two_layers("app");
+    Store other = Store::open(folder_.path() + "/other").value();
+    const ImageSummary known = import_images(other, layout.path(), {}, {}).value().at(0);
+    const Digest diff_id = other.chain(known.chain_id).value().at(1).diff_id;
+    const BlobRecord wanted = blobs_of(other, diff_id).value().at(0);
+    // As a machine's layer that was pushed: its diffID is known, and nobody has kept a blob.
+    LayerBuilder builder = store_->begin_layer(ensure_layer0(*store_).value()).value();
+    ASSERT_TRUE(store_->publish_layer(std::move(builder), diff_id));
+    ASSERT_TRUE(blobs_of(*store_, diff_id).value().empty());
+
+    EXPECT_EQ(load(layout.path()).at(0).layers_reused, 1U);
+    const BlobRecord blob = blobs_of(*store_, diff_id).value().at(0);
+    EXPECT_TRUE(blob.kept);
+    EXPECT_EQ(blob.digest, wanted.digest);
+    const Fd file = open_blob(*store_, blob.digest).value();
+    EXPECT_EQ(sha256(read_all(file.get(), 1 << 20).value()), wanted.digest);
+}
+
 TEST_F(ImportTest, AnOciArchiveWorksLikeItsFolderAlsoWhenCompressed) {
     const Layout layout = two_layers("app");
     const std::string tar = folder_.path() + "/app.tar";

@@ -66,12 +66,12 @@ Status drain(ByteSource& source) {
     }
 }
 
-}  // namespace
+using Consumer = std::function<Result<ext4::ApplyStats>(ByteSource& tar)>;
 
-Result<LayerResult> build_layer(LayerBuilder& builder, const LayerInput& input,
-                                const ext4::ApplyLimits& limits,
-                                const oci::ExpansionLimit& expansion,
-                                const std::function<void(uint64_t)>& on_bytes) {
+Result<LayerResult> pass_layer(const Consumer& consume, const LayerInput& input,
+                               const ext4::ApplyLimits& limits,
+                               const oci::ExpansionLimit& expansion,
+                               const std::function<void(uint64_t)>& on_bytes) {
     CountingSource counted(input.blob, input.copy_fd);
     oci::HashingSource blob(counted, input.blob_size, "the layer");
     TRY_ASSIGN(const oci::Decompressor plain, oci::make_decompressor(blob));
@@ -85,8 +85,7 @@ Result<LayerResult> build_layer(LayerBuilder& builder, const LayerInput& input,
         using Hash = oci::HashingSource::Hash;
         oci::HashingSource tar(reporting, limit, "the layer, uncompressed,",
                                plain.compressed ? Hash::kYes : Hash::kNo);
-        DiskDevice device(builder.disk());
-        TRY_ASSIGN(result.stats, ext4::apply_tar(device, tar, limits));
+        TRY_ASSIGN(result.stats, consume(tar));
         if (plain.compressed) result.diff_id = tar.finish();
     }
     TRY(drain(blob));  // A decompressor stops at the end of what it understands.
@@ -106,6 +105,29 @@ Result<LayerResult> build_layer(LayerBuilder& builder, const LayerInput& input,
         return mismatch("diffID", *input.diff_id, result.diff_id);
     }
     return result;
+}
+
+}  // namespace
+
+Result<LayerResult> build_layer(LayerBuilder& builder, const LayerInput& input,
+                                const ext4::ApplyLimits& limits,
+                                const oci::ExpansionLimit& expansion,
+                                const std::function<void(uint64_t)>& on_bytes) {
+    const auto apply = [&](ByteSource& tar) {
+        DiskDevice device(builder.disk());
+        return ext4::apply_tar(device, tar, limits);
+    };
+    return pass_layer(apply, input, limits, expansion, on_bytes);
+}
+
+Result<LayerResult> check_layer(const LayerInput& input, const ext4::ApplyLimits& limits,
+                                const oci::ExpansionLimit& expansion,
+                                const std::function<void(uint64_t)>& on_bytes) {
+    const auto ignore = [](ByteSource& tar) -> Result<ext4::ApplyStats> {
+        TRY(drain(tar));
+        return ext4::ApplyStats{};
+    };
+    return pass_layer(ignore, input, limits, expansion, on_bytes);
 }
 
 }  // namespace drupe::imagefs

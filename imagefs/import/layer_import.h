@@ -38,4 +38,11 @@ struct LayerResult {
                                               const oci::ExpansionLimit& expansion,
                                               const std::function<void(uint64_t)>& on_bytes);
 
+/// The same of a layer that is there already: reads and checks, and copies if asked, but applies
+/// nothing.
+[[nodiscard]] Result<LayerResult> check_layer(const LayerInput& input,
+                                              const ext4::ApplyLimits& limits,
+                                              const oci::ExpansionLimit& expansion,
+                                              const std::function<void(uint64_t)>& on_bytes);
+
 }  // namespace drupe::imagefs
