@@ -331,6 +331,7 @@ control::MachineStatus Container::status() const {
     status.guest_faults = host_.guest_faults() + agent_->violations();
     status.last_fault = host_.last_fault();
     status.disk_released = root_disk_ == RootDisk::kReleased;
+    status.disk_waits_for_room = host_.disk_waits_for_room();
     for (const auto& [id, session] : sessions_)
         if (id != protocol::kWorkloadSession) status.sessions.push_back(id);
     return status;

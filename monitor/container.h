@@ -34,6 +34,8 @@ class ContainerHost {
     [[nodiscard]] virtual std::map<std::string, uint64_t> statistics() const = 0;
     [[nodiscard]] virtual uint64_t guest_faults() const = 0;
     [[nodiscard]] virtual std::string last_fault() const = 0;
+    /// The host's file system is full, and the guest's requests wait.
+    [[nodiscard]] virtual bool disk_waits_for_room() const = 0;
 };
 
 /// The life of a container inside its machine: gives the guest its orders, holds its sessions,

@@ -109,6 +109,7 @@ class FakeHost final : public ContainerHost {
     std::map<std::string, uint64_t> statistics() const override { return {{"exits", 7}}; }
     uint64_t guest_faults() const override { return 2; }
     std::string last_fault() const override { return ""; }
+    bool disk_waits_for_room() const override { return true; }
 
     std::string output;
     int disks_attached = 0;
@@ -326,6 +327,7 @@ TEST_F(RootDiskTest, IsExchangedWhileTheGuestsFileSystemIsFrozen) {
     EXPECT_TRUE(released_.consistent);
     EXPECT_TRUE(replaced_.consistent);
     EXPECT_TRUE(status_.disk_released);
+    EXPECT_TRUE(status_.disk_waits_for_room);
 }
 
 TEST_F(RootDiskTest, OfAGuestThatCantFreezeIsInconsistent) {

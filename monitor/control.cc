@@ -67,7 +67,8 @@ json machine_to_json(const MachineStatus& status) {
             {"guest_faults", status.guest_faults},
             {"last_fault", status.last_fault},
             {"sessions", status.sessions},
-            {"disk_released", status.disk_released}};
+            {"disk_released", status.disk_released},
+            {"disk_waits_for_room", status.disk_waits_for_room}};
 }
 
 Status machine_from_json(const json& value, MachineStatus& status) {
@@ -77,6 +78,7 @@ Status machine_from_json(const json& value, MachineStatus& status) {
     in.get("last_fault", status.last_fault);
     in.get_list("sessions", status.sessions, protocol::kMaxSessions);
     in.get("disk_released", status.disk_released);
+    in.get("disk_waits_for_room", status.disk_waits_for_room);
     return in.status();
 }
 

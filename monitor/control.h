@@ -76,6 +76,8 @@ struct MachineStatus {
     std::string last_fault;
     std::vector<uint32_t> sessions;  ///< Execs that still run.
     bool disk_released = false;      ///< It waits for a kReplaceDisk.
+    bool disk_waits_for_room =
+        false;  ///< The host is full; the guest's disk goes on when it isn't.
 };
 
 struct ExitStatus {

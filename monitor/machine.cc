@@ -47,6 +47,14 @@ imagefs::DiskFiles disk_files(const DiskConfig& config) {
     return files;
 }
 
+std::unique_ptr<imagefs::DiskIo> root_disk_io() {
+    auto ring = imagefs::make_ring_io();
+    if (ring) return std::move(ring).value();
+    log(LogLevel::kWarn, "no io_uring ({}): the disk's requests are done one after the other",
+        ring.error().message);
+    return imagefs::make_plain_io();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Machine>> Machine::create(EventLoop& loop, const MonitorConfig& config,
@@ -77,20 +85,28 @@ Status Machine::create_vm(Timeline& timeline) {
 
 // The order is the guest's: its first disk, /dev/vda, is the first slot's.
 Status Machine::add_devices() {
-    block_loop_ = make_event_loop();
-    for (uint32_t i = 0; i <= config_.spare_disks; ++i) {
-        virtio::VirtioBlk::Options options;
-        options.name = "blk" + std::to_string(i);
-        options.serial = "drupe-" + options.name;
-        disks_.push_back(virtio::make_virtio_blk(std::move(options)));
-        TRY(add_virtio(disks_.back(), *block_loop_));
-    }
+    TRY(add_disks());
     vsock::Options options;
     options.guest_cid = protocol::kGuestCid;
     vsock_ = std::make_shared<vsock::VsockDevice>(loop_, options);
     TRY(add_virtio(vsock_, loop_));
     TRY(add_virtio(virtio::make_virtio_rng("rng", virtio::system_entropy()), loop_));
     return config_.console_fd >= 0 ? add_console() : ok();
+}
+
+/// The root disk's slot, with an io_uring where the host lets us have one, then the spare ones.
+Status Machine::add_disks() {
+    block_loop_ = make_event_loop();
+    for (uint32_t i = 0; i <= config_.spare_disks; ++i) {
+        virtio::VirtioBlk::Options options;
+        options.name = "blk" + std::to_string(i);
+        options.serial = "drupe-" + options.name;
+        options.loop = block_loop_.get();
+        if (i == 0) options.io = root_disk_io();
+        disks_.push_back(virtio::make_virtio_blk(std::move(options)));
+        TRY(add_virtio(disks_.back(), *block_loop_));
+    }
+    return ok();
 }
 
 /// Gives a device its slot: registers on the bus, an interrupt line, a doorbell a queue.
@@ -172,6 +188,8 @@ void Machine::stop() {
     for (const auto& transport : transports_) transport->release_vcpus();
     vm_->join();
     block_loop_->post([this] {
+        // Nobody waits for the requests any more; those under way end here.
+        for (const auto& disk : disks_) disk->reset();
         close_root_disk();
         block_loop_->stop();
     });
@@ -245,6 +263,10 @@ uint64_t Machine::guest_faults() const {
     uint64_t faults = 0;
     for (const auto& transport : transports_) faults += transport->guest_faults();
     return faults;
+}
+
+bool Machine::disk_waits_for_room() const {
+    return disks_.front()->waits_for_room();
 }
 
 std::string Machine::last_fault() const {

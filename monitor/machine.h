@@ -60,12 +60,14 @@ class Machine final : public ContainerHost {
     [[nodiscard]] std::map<std::string, uint64_t> statistics() const override;
     [[nodiscard]] uint64_t guest_faults() const override;
     [[nodiscard]] std::string last_fault() const override;
+    [[nodiscard]] bool disk_waits_for_room() const override;
 
   private:
     Machine(EventLoop& loop, const MonitorConfig& config) : loop_(loop), config_(config) {}
 
     [[nodiscard]] Status create_vm(Timeline& timeline);
     [[nodiscard]] Status add_devices();
+    [[nodiscard]] Status add_disks();
     [[nodiscard]] Status add_virtio(std::shared_ptr<virtio::VirtioDevice> device, EventLoop& loop);
     [[nodiscard]] Status add_console();
     [[nodiscard]] Status load_kernel();

@@ -213,7 +213,10 @@ Result<std::optional<DescriptorChain>> VirtQueue::pop() {
         ++next_avail_;
         DescriptorChain chain;
         chain.head_ = head;
-        chain.parts_ = std::exchange(spare_, {});
+        if (!spare_.empty()) {
+            chain.parts_ = std::move(spare_.back());
+            spare_.pop_back();
+        }
         std::string fault = walk(head, chain);
         if (fault.empty()) {
             chain.open_ = true;
@@ -223,7 +226,7 @@ Result<std::optional<DescriptorChain>> VirtQueue::pop() {
         ++faults_;
         last_fault_ = std::move(fault);
         chain.parts_.clear();
-        spare_ = std::move(chain.parts_);
+        spare_.push_back(std::move(chain.parts_));
         put_used(head, 0);
     }
     return std::optional<DescriptorChain>();
@@ -243,7 +246,7 @@ void VirtQueue::complete(DescriptorChain&& chain, uint32_t written) {
     done.open_ = false;
     --in_flight_;
     done.parts_.clear();
-    spare_ = std::move(done.parts_);
+    spare_.push_back(std::move(done.parts_));
     put_used(done.head_, written);
 }
 

@@ -133,7 +133,8 @@ class VirtQueue {
     uint16_t in_flight_ = 0;
     uint64_t faults_ = 0;
     std::string last_fault_;
-    std::vector<GuestSlice> spare_;  // a completed chain's parts: the next one needn't allocate
+    // Completed chains' parts, size_ at most: the next chains needn't allocate.
+    std::vector<std::vector<GuestSlice>> spare_;
 };
 
 }  // namespace drupe::virtio

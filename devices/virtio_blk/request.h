@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "base/log.h"
 #include "devices/virtio/virtqueue.h"
-#include "imagefs/store/block_backend.h"
+#include "imagefs/store/disk_queue.h"
 
 namespace drupe::virtio {
 
@@ -20,37 +20,39 @@ struct BlkLimits {
     static constexpr uint64_t kMaxTransferBytes = 1U << 30;  // preadv's sum stays far below 2 GiB
 };
 
-/// What became of a request.
-struct BlkOutcome {
-    uint32_t written = 0;         ///< Length for the used ring.
+/// What a request is answered with.
+struct BlkAnswer {
+    uint8_t status = 0;           ///< VIRTIO_BLK_S_*
+    uint64_t data = 0;            ///< Bytes filled from the start of the writable part.
     const char* fault = nullptr;  ///< The rule that the guest broke, if it did.
 };
 
-/// Serves block requests, one chain at a time (5.2.6).
+/// What block requests mean (5.2.6): chains into a disk's requests, and their ends into answers.
 class BlkRequests {
   public:
     BlkRequests(std::string name, std::string serial)
         : name_(std::move(name)), serial_(std::move(serial)) {}
 
-    /// disk may be nullptr: nothing is inside an empty slot.
-    BlkOutcome serve(const DescriptorChain& chain, BlockBackend* disk, uint64_t features);
+    /// Reads a chain. nullopt: `request` says what the disk has to do. disk may be nullptr: nothing
+    /// is inside an empty slot.
+    std::optional<BlkAnswer> parse(const DescriptorChain& chain, const BlockBackend* disk,
+                                   uint64_t features, imagefs::DiskRequest& request) const;
+    /// The answer to a request that the disk has done, or not.
+    BlkAnswer answer_to(const imagefs::DiskRequest& request, const Status& status);
+    /// Writes the status into the chain; returns the length for the used ring.
+    static uint32_t put(const DescriptorChain& chain, const BlkAnswer& answer);
 
   private:
-    struct Answer;
     struct Header;
-    Answer dispatch(const Header& header, const DescriptorChain& chain, BlockBackend* disk,
-                    uint64_t features);
-    Answer read(const Header& header, const DescriptorChain& chain, BlockBackend* disk);
-    Answer write(const Header& header, const DescriptorChain& chain, BlockBackend* disk,
-                 uint64_t features);
-    Answer flush(BlockBackend* disk);
-    Answer get_id(const DescriptorChain& chain) const;
-    Answer ranges(const DescriptorChain& chain, BlockBackend* disk, bool zeroes);
-    Answer backend_failed(const char* what, const Error& error);
+    std::optional<BlkAnswer> transfer(const Header& header, const DescriptorChain& chain,
+                                      const BlockBackend& disk,
+                                      imagefs::DiskRequest& request) const;
+    std::optional<BlkAnswer> ranges(const DescriptorChain& chain, const BlockBackend& disk,
+                                    imagefs::DiskRequest& request) const;
+    BlkAnswer get_id(const DescriptorChain& chain) const;
 
     const std::string name_;
     const std::string serial_;
-    std::vector<iovec> iovecs_;  // kept, so that a request allocates nothing
     LogLimit errors_;
 };
 

@@ -3,22 +3,28 @@
 #include <memory>
 #include <string>
 
+#include "base/event_loop.h"
 #include "base/result.h"
 #include "devices/virtio/device.h"
 #include "imagefs/store/block_backend.h"
+#include "imagefs/store/disk_io.h"
 
 namespace drupe::virtio {
 
 /// A block device (virtio 1.2, 5.2) with one queue and 4096-byte logical blocks: a slot for a disk.
 /// virtio-mmio has no hotplug, so slots are declared at boot; an empty one has capacity 0 and is
-/// filled later. Requests are served one after the other on the device's loop, straight between
-/// guest memory and the backend; nothing is in flight between two events.
+/// filled later. Many requests are in flight at once (DiskQueue says which wait for which),
+/// straight between guest memory and the disk's files. quiesce() is done when the last has ended,
+/// which on a disk that waits for room on the host takes until there is room; reset() takes back
+/// what hasn't begun and waits for the rest.
 class VirtioBlk : public VirtioDevice {
   public:
     struct Options {
         std::string name;                       ///< For events and logs: "blk0".
         std::string serial;                     ///< What GET_ID gives: at most 20 bytes are used.
         std::unique_ptr<BlockBackend> backend;  ///< nullptr: an empty slot.
+        EventLoop* loop = nullptr;              ///< The device's; outlives it.
+        std::unique_ptr<imagefs::DiskIo> io;    ///< nullptr: plain calls, one at a time.
     };
 
     /// Puts a disk into an empty slot and tells the driver, which finds the new capacity (on the
@@ -33,6 +39,8 @@ class VirtioBlk : public VirtioDevice {
 
     /// The disk, or nullptr. On the loop.
     [[nodiscard]] virtual BlockBackend* backend() const = 0;
+    /// The host is full and the guest's requests wait. Any thread.
+    [[nodiscard]] virtual bool waits_for_room() const = 0;
 };
 
 [[nodiscard]] std::shared_ptr<VirtioBlk> make_virtio_blk(VirtioBlk::Options options);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 #include <linux/virtio_blk.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstring>
@@ -9,6 +11,8 @@
 #include "devices/virtio/testing/fake_driver.h"
 #include "devices/virtio_blk/request.h"
 #include "devices/virtio_blk/testing/memory_backend.h"
+#include "imagefs/store/layered_disk.h"
+#include "imagefs/store/scripted_io.h"
 
 namespace drupe::virtio {
 namespace {
@@ -391,6 +395,121 @@ TEST_F(VirtioBlkTest, Case12AFormatsHeaderInARawDiskIsOnlyBytes) {
         EXPECT_EQ(config<uint64_t>(0), kSectors);
         EXPECT_EQ(read(0, 4096), block);
     }
+}
+
+/// A raw disk whose operations end when the test says so.
+struct InFlightTest : VirtioBlkTest {
+    InFlightTest() {
+        Fd file(::memfd_create("disk", MFD_CLOEXEC));
+        EXPECT_EQ(::ftruncate(file.get(), kDisk), 0);
+        const std::string content(kDisk, 'x');
+        EXPECT_TRUE(write_exact(file.get(), std::as_bytes(std::span(content)), 0));
+        auto raw = imagefs::open_raw_disk(std::move(file), false);
+        device = make_virtio_blk({.name = "blk0",
+                                  .serial = "root",
+                                  .backend = std::move(raw).value(),
+                                  .io = std::make_unique<imagefs::test::ScriptedIo>(script)});
+        activate();
+    }
+    ~InFlightTest() override { device.reset(); }
+
+    /// A read that isn't waited for; returns where its data and then its status go.
+    uint64_t start_read(uint64_t sector) {
+        const uint64_t place = driver->put(std::string(4097, '.'));
+        const std::array parts{Buffer{header(VIRTIO_BLK_T_IN, sector), 16},
+                               Buffer{place, 4097, true}};
+        driver->add_indirect(parts);
+        return place;
+    }
+
+    imagefs::test::ScriptedIo::Script script;
+};
+
+TEST_F(InFlightTest, ManyRequestsAreInFlightAndEndInAnyOrder) {
+    for (uint64_t i = 0; i < 10; ++i) start_read(i * 8);
+    device->on_notify(0);
+    EXPECT_EQ(script.under_way.size(), 10U);
+    EXPECT_EQ(device->queue(0)->in_flight(), 10U);
+    EXPECT_EQ(host.interrupts, 0);
+    for (int i = 0; i < 3; ++i) script.finish(script.under_way.size() - 1);
+    device->on_notify(0);
+    EXPECT_EQ(host.interrupts, 1);
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(driver->take_used()->length, 4097U);
+    EXPECT_FALSE(driver->take_used());
+}
+
+TEST_F(InFlightTest, ABusyDiskIsNotGivenMoreThanItTakes) {
+    for (uint64_t i = 0; i < 200; ++i) start_read(i % 64 * 8);
+    device->on_notify(0);
+    EXPECT_EQ(script.under_way.size(), 128U);
+    EXPECT_EQ(device->queue(0)->in_flight(), 128U);
+    EXPECT_TRUE(host.later.empty()) << "who ends, not the loop, brings it back";
+    script.finish(3);
+    device->on_notify(0);
+    EXPECT_EQ(script.under_way.size(), 128U);
+    script.at_once = true;
+    device->on_notify(0);
+    for (int i = 0; i < 200; ++i) EXPECT_TRUE(driver->take_used()) << i;
+}
+
+TEST_F(InFlightTest, QuietIsWhenTheLastRequestHasEnded) {
+    start_read(0);
+    device->on_notify(0);
+    int quiet = 0;
+    device->quiesce([&] { ++quiet; });
+    start_read(8);
+    device->on_notify(0);
+    EXPECT_EQ(quiet, 0);
+    EXPECT_EQ(script.under_way.size(), 1U) << "a quiet device takes no more";
+    device->reset();  // which waits
+    EXPECT_EQ(quiet, 1);
+}
+
+TEST_F(InFlightTest, Case10AResetWaitsForWhatMayStillTouchGuestMemory) {
+    const uint64_t place = start_read(0);
+    start_read(8);
+    device->on_notify(0);
+    EXPECT_EQ(driver->get(place, 1), ".");
+    device->reset();
+    EXPECT_TRUE(script.under_way.empty());
+    EXPECT_EQ(driver->get(place, 1), "x") << "before the reset was over, not after";
+    EXPECT_EQ(device->queue(0), nullptr);
+    script.at_once = true;
+    activate();
+    EXPECT_EQ(read(0, 4096), std::string(4096, 'x'));
+}
+
+TEST_F(InFlightTest, Case10ABrokenRingLeavesWhatIsInFlightAlone) {
+    start_read(0);
+    device->on_notify(0);
+    driver->set_avail_index(5000);
+    device->on_notify(0);
+    EXPECT_EQ(host.resets.size(), 1U);
+    device->on_notify(0);
+    EXPECT_EQ(host.resets.size(), 1U);
+    device->reset();
+    script.at_once = true;
+    activate();
+    EXPECT_EQ(read(0, 4096), std::string(4096, 'x'));
+}
+
+TEST_F(InFlightTest, AFullHostIsNoErrorForTheGuest) {
+    script.next_results = {ENOSPC};
+    const uint64_t status = driver->put(std::string(1, '.'));
+    const std::array parts{Buffer{header(VIRTIO_BLK_T_OUT, 0), 16},
+                           Buffer{driver->put(std::string(4096, 'y')), 4096},
+                           Buffer{status, 1, true}};
+    driver->add(parts);
+    device->on_notify(0);
+    EXPECT_TRUE(device->waits_for_room());
+    EXPECT_FALSE(driver->take_used());
+    script.at_once = true;
+    bool quiet = false;
+    device->quiesce([&] { quiet = true; });  // tries again
+    EXPECT_TRUE(quiet);
+    EXPECT_FALSE(device->waits_for_room());
+    EXPECT_TRUE(driver->take_used());
+    EXPECT_EQ(driver->get(status, 1)[0], VIRTIO_BLK_S_OK);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "imagefs/store/block_backend.h"
 
@@ -55,6 +56,17 @@ Status check_range(uint64_t offset, uint64_t length, uint64_t size_bytes) {
     return Error{ErrorCode::kInvalid,
                  fmt::format("{} bytes at {} are not whole blocks inside a disk of {} bytes",
                              length, offset, size_bytes)};
+}
+
+bool waits_for_room(const Status& status) {
+    return !status && status.error().code == ErrorCode::kLimit && status.error().os_errno == ENOSPC;
+}
+
+Status may_be_repeated(Status status) {
+    if (status || status.error().os_errno != ENOSPC) return status;
+    Error error = std::move(status).error();
+    error.code = ErrorCode::kLimit;
+    return error;
 }
 
 Status punch_hole(int fd, uint64_t offset, uint64_t length) {

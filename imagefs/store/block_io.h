@@ -87,6 +87,11 @@ class IovecCursor {
 /// kInvalid unless [offset, offset + length) is made of whole blocks inside the disk.
 [[nodiscard]] Status check_range(uint64_t offset, uint64_t length, uint64_t size_bytes);
 
+/// The host has no room now, and nothing is lost by trying again when it has: kLimit with ENOSPC.
+[[nodiscard]] bool waits_for_room(const Status& status);
+/// A failed call that may be made again: if it failed with ENOSPC, waits_for_room() says so.
+[[nodiscard]] Status may_be_repeated(Status status);
+
 /// fallocate to make a hole, fdatasync; both go on after EINTR.
 [[nodiscard]] Status punch_hole(int fd, uint64_t offset, uint64_t length);
 [[nodiscard]] Status sync_data(int fd);

@@ -97,61 +97,89 @@ Result<MergedIndex::Run> LayeredDisk::parent_run(uint64_t lba, uint64_t max_bloc
     return MergedIndex::Run{max_blocks, false, 0, 0};
 }
 
-Status LayeredDisk::read_below(uint64_t lba, uint64_t blocks, IovecCursor& out) const {
-    while (blocks > 0) {
-        TRY_ASSIGN(const MergedIndex::Run run, parent_run(lba, blocks));
-        if (!run.present) {
-            out.zero(run.blocks * kBlockSize);
-        } else if (Status read = read_at(layers_[run.layer].get(), out, run.blocks * kBlockSize,
-                                         run.offset * kBlockSize);
-                   !read) {
-            return std::move(read).error().wrap(
-                fmt::format("layer file {} of the disk", run.layer));
-        }
-        lba += run.blocks;
-        blocks -= run.blocks;
-    }
-    return ok();
+Result<DiskExtent> LayeredDisk::locate_below(uint64_t lba, uint64_t blocks) const {
+    TRY_ASSIGN(const MergedIndex::Run run, parent_run(lba, blocks));
+    const int fd = run.present ? layers_[run.layer].get() : -1;
+    return DiskExtent{fd, run.offset * kBlockSize, run.blocks * kBlockSize};
+}
+
+Result<DiskExtent> LayeredDisk::locate(uint64_t offset, uint64_t length) {
+    const uint64_t lba = offset / kBlockSize;
+    const uint64_t blocks = length / kBlockSize;
+    if (!top_) return locate_below(lba, blocks);
+    const BlockMap::Run run = top_->map().run(lba, blocks);
+    if (run.state == BlockState::kAbsent) return locate_below(lba, run.blocks);
+    const int fd = run.state == BlockState::kData ? top_->data_fd() : -1;
+    return DiskExtent{fd, offset, run.blocks * kBlockSize};
+}
+
+Error LayeredDisk::name_file(Error error, int fd) const {
+    const auto is_it = [fd](const Fd& layer) { return layer.get() == fd; };
+    const auto layer = std::ranges::find_if(layers_, is_it);
+    if (layer == layers_.end()) return std::move(error).wrap("the disk's top");
+    return std::move(error).wrap(
+        fmt::format("layer file {} of the disk", std::distance(layers_.begin(), layer)));
 }
 
 Status LayeredDisk::read_parent(uint64_t lba, uint64_t blocks, std::byte* out) const {
-    const iovec v{out, blocks * kBlockSize};
-    IovecCursor cursor({&v, 1});
-    return read_below(lba, blocks, cursor);
-}
-
-Status LayeredDisk::read(uint64_t offset, std::span<const iovec> out) {
-    const uint64_t length = IovecCursor::total(out);
-    TRY(check_range(offset, length, size_bytes()));
-    uint64_t lba = offset / kBlockSize;
-    uint64_t blocks = length / kBlockSize;
-    IovecCursor cursor(out);
-    if (!top_) return read_below(lba, blocks, cursor);
     while (blocks > 0) {
-        const BlockMap::Run run = top_->map().run(lba, blocks);
-        const uint64_t bytes = run.blocks * kBlockSize;
-        if (run.state == BlockState::kAbsent) {
-            TRY(read_below(lba, run.blocks, cursor));
-        } else if (run.state == BlockState::kData) {
-            TRY(read_at(top_->data_fd(), cursor, bytes, lba * kBlockSize));
-        } else {
-            cursor.zero(bytes);
+        TRY_ASSIGN(const DiskExtent piece, locate_below(lba, blocks));
+        const std::span<std::byte> part(out, piece.bytes);
+        if (piece.zeroes()) {
+            std::ranges::fill(part, std::byte{0});
+        } else if (Status read = read_exact(piece.fd, part, piece.offset); !read) {
+            return name_file(std::move(read).error(), piece.fd);
         }
-        lba += run.blocks;
-        blocks -= run.blocks;
+        out += piece.bytes;
+        lba += piece.bytes / kBlockSize;
+        blocks -= piece.bytes / kBlockSize;
     }
     return ok();
 }
 
-Status LayeredDisk::write(uint64_t offset, std::span<const iovec> data) {
+Status LayeredDisk::read(uint64_t offset, std::span<const iovec> out) {
+    uint64_t length = IovecCursor::total(out);
+    TRY(check_range(offset, length, size_bytes()));
+    IovecCursor cursor(out);
+    while (length > 0) {
+        TRY_ASSIGN(const DiskExtent piece, locate(offset, length));
+        if (piece.zeroes()) {
+            cursor.zero(piece.bytes);
+        } else if (Status read = read_at(piece.fd, cursor, piece.bytes, piece.offset); !read) {
+            return name_file(std::move(read).error(), piece.fd);
+        }
+        offset += piece.bytes;
+        length -= piece.bytes;
+    }
+    return ok();
+}
+
+Result<DiskExtent> LayeredDisk::begin_write(uint64_t offset, uint64_t length) {
     if (read_only()) return read_only_error();
+    TRY(top_->begin_write(offset / kBlockSize, length / kBlockSize));
+    return DiskExtent{top_->data_fd(), offset, length};
+}
+
+void LayeredDisk::end_write(uint64_t offset, uint64_t length, bool landed) {
+    top_->end_write(offset / kBlockSize, length / kBlockSize, landed);
+}
+
+int LayeredDisk::flush_fd() const {
+    return !read_only() && top_->only_data_is_unsynced() ? top_->data_fd() : -1;
+}
+
+void LayeredDisk::end_flush(const Status& synced) {
+    if (!synced) top_->sync_failed(synced.error());
+}
+
+Status LayeredDisk::write(uint64_t offset, std::span<const iovec> data) {
     const uint64_t length = IovecCursor::total(data);
     TRY(check_range(offset, length, size_bytes()));
-    TRY(top_->reserve(offset / kBlockSize, length / kBlockSize));
+    TRY_ASSIGN(const DiskExtent piece, begin_write(offset, length));
     IovecCursor cursor(data);
-    TRY(write_at(top_->data_fd(), cursor, length, offset));
-    top_->wrote(offset / kBlockSize, length / kBlockSize);
-    return ok();
+    Status written = write_at(piece.fd, cursor, length, piece.offset);
+    end_write(offset, length, written.has_value());
+    return written;
 }
 
 Status LayeredDisk::flush() {

@@ -14,8 +14,6 @@
 
 namespace drupe::imagefs {
 
-class IovecCursor;
-
 /// Everything a disk consists of, as descriptors (Store::open_chain, create_top and open_top make
 /// them; they carry the store's locks, which last until the last duplicate is closed).
 struct DiskFiles {
@@ -29,7 +27,7 @@ struct DiskFiles {
 
 /// A chain of sealed layers under a writable top, as one disk. It opens nothing and allocates
 /// nothing in read() and write(). Blocks that nobody wrote are zeroes.
-class LayeredDisk final : public BlockBackend {
+class LayeredDisk final : public BlockBackend, private DirectDisk {
   public:
     /// kCorrupt: the index, a layer's header or the top is damaged, or they don't belong together.
     [[nodiscard]] static Result<std::unique_ptr<LayeredDisk>> open(DiskFiles files);
@@ -48,6 +46,7 @@ class LayeredDisk final : public BlockBackend {
     /// may_unmap makes no difference: a sparse top has nothing to keep reserved.
     [[nodiscard]] Status write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) override;
     [[nodiscard]] Status discard(uint64_t offset, uint64_t length) override;
+    [[nodiscard]] DirectDisk* direct() override { return this; }
 
     /// The clean stop: flush, save the top's map. Nothing may be called afterwards. Without it the
     /// next open searches the top for data, as after a crash.
@@ -68,7 +67,14 @@ class LayeredDisk final : public BlockBackend {
     LayeredDisk() = default;
     [[nodiscard]] static Result<std::unique_ptr<LayeredDisk>> open_below(
         DiskFiles files, std::optional<WritableTop> top);
-    [[nodiscard]] Status read_below(uint64_t lba, uint64_t blocks, IovecCursor& out) const;
+    [[nodiscard]] Result<DiskExtent> locate(uint64_t offset, uint64_t length) override;
+    [[nodiscard]] Result<DiskExtent> begin_write(uint64_t offset, uint64_t length) override;
+    void end_write(uint64_t offset, uint64_t length, bool landed) override;
+    [[nodiscard]] int flush_fd() const override;
+    void end_flush(const Status& synced) override;
+
+    [[nodiscard]] Result<DiskExtent> locate_below(uint64_t lba, uint64_t blocks) const;
+    [[nodiscard]] Error name_file(Error error, int fd) const;
 
     std::optional<MergedIndex> index_;
     std::vector<Fd> layers_;

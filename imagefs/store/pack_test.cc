@@ -271,7 +271,7 @@ TEST_F(PackTest, ATopDoesNotGrowBeyondItsQuota) {
     const auto disk = open(std::move(files));
     for (uint64_t lba = 0; lba < 8; ++lba) ASSERT_OK(write_stamp(*disk, lba, 1));
     EXPECT_FAILS(write_stamp(*disk, 8, 1), kLimit, "of the host's");
-    EXPECT_EQ(write_stamp(*disk, 8, 1).error().os_errno, ENOSPC);
+    EXPECT_EQ(write_stamp(*disk, 8, 1).error().os_errno, EDQUOT);
     for (int round = 0; round < 20; ++round) ASSERT_OK(write_stamp(*disk, 3, 2));
     ASSERT_OK(disk->discard(0, 4096));
     ASSERT_OK(disk->flush());

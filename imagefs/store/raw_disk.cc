@@ -13,7 +13,7 @@
 namespace drupe::imagefs {
 namespace {
 
-class RawDisk final : public BlockBackend {
+class RawDisk final : public BlockBackend, private DirectDisk {
   public:
     RawDisk(Fd fd, uint64_t size, bool read_only)
         : fd_(std::move(fd)), size_(size), read_only_(read_only) {}
@@ -56,15 +56,29 @@ class RawDisk final : public BlockBackend {
         } while (result < 0 && errno == EINTR);
         if (result == 0) return ok();
         if (errno != EOPNOTSUPP)
-            return os_error(fmt::format("zero {} bytes at {}", length, offset));
-        return write_zero_bytes(offset, length);
+            return may_be_repeated(os_error(fmt::format("zero {} bytes at {}", length, offset)));
+        return may_be_repeated(write_zero_bytes(offset, length));
     }
 
     [[nodiscard]] Status discard(uint64_t offset, uint64_t length) override {
         return write_zeroes(offset, length, true);
     }
+    [[nodiscard]] DirectDisk* direct() override { return this; }
 
   private:
+    [[nodiscard]] Result<DiskExtent> locate(uint64_t offset, uint64_t length) override {
+        return DiskExtent{fd_.get(), offset, length};
+    }
+    [[nodiscard]] Result<DiskExtent> begin_write(uint64_t offset, uint64_t length) override {
+        TRY(check_writable());
+        return DiskExtent{fd_.get(), offset, length};
+    }
+    void end_write(uint64_t, uint64_t, bool) override {}
+    [[nodiscard]] int flush_fd() const override { return read_only_ || failed_ ? -1 : fd_.get(); }
+    void end_flush(const Status& synced) override {
+        if (!synced) failed_ = synced.error();
+    }
+
     [[nodiscard]] Status check_writable() const {
         if (read_only_) return Error{ErrorCode::kDenied, "the disk is read-only"};
         return ok();

@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/codec.h"
+#include "imagefs/store/block_io.h"
 #include "imagefs/store/crc32c.h"
 #include "imagefs/store/layer_format.h"
 #include "imagefs/store/writable_top.h"
@@ -170,11 +171,10 @@ Status TopLog::append(std::span<const Mark> marks, TopIo& io) {
     DRUPE_CHECK(has_room(marks.size()));
     if (marks.empty()) return ok();  // and no batch: their numbers have no gaps
     std::string records;
-    ++batch_;
     for (const Mark& mark : marks) {
         DRUPE_CHECK(mark.blocks <= UINT32_MAX);
         Encoder out;
-        out.put(batch_);
+        out.put(batch_ + 1);
         out.put(log_id_);
         out.put(mark.lba);
         out.put(static_cast<uint32_t>(mark.blocks));
@@ -183,8 +183,9 @@ Status TopLog::append(std::span<const Mark> marks, TopIo& io) {
     }
     const uint64_t start = region_offset(identity_.virtual_blocks, region_) +
                            chunk_records_ * kChunkRecordBytes + marks_ * kMarkBytes;
+    TRY(may_be_repeated(write_exact(fd_.get(), bytes_of(records), start)));
+    ++batch_;
     marks_ += static_cast<uint32_t>(marks.size());
-    TRY(write_exact(fd_.get(), bytes_of(records), start));
     return io.sync(fd_.get());
 }
 
@@ -205,7 +206,7 @@ Status TopLog::checkpoint(const BlockMap& map, bool clean, TopIo& io) {
             data_blocks += count_data(settled(word));
         }
         const std::string record = with_crc(out.bytes());
-        TRY(write_exact(fd_.get(), bytes_of(record), offset));
+        TRY(may_be_repeated(write_exact(fd_.get(), bytes_of(record), offset)));
         offset += record.size();
         ++records;
     }

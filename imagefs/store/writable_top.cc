@@ -152,13 +152,8 @@ void WritableTop::limit(uint64_t max_blocks) {
     used_blocks_ = max_blocks;  // counted when the first block is reserved
 }
 
-Status WritableTop::reserve(uint64_t lba, uint64_t blocks) {
-    if (max_blocks_ == 0) return ok();
-    if (used_blocks_ <= max_blocks_ && blocks <= max_blocks_ - used_blocks_) {
-        used_blocks_ += blocks;  // as if none of them were there already
-        return ok();
-    }
-    used_blocks_ = map_.count(BlockState::kData) + map_.count(BlockState::kZeroPending);
+/// Those of the range that the data file doesn't have.
+uint64_t WritableTop::fresh_blocks(uint64_t lba, uint64_t blocks) const {
     uint64_t fresh = 0;
     for (uint64_t done = 0; done < blocks;) {
         const BlockMap::Run run = map_.run(lba + done, blocks - done);
@@ -166,19 +161,36 @@ Status WritableTop::reserve(uint64_t lba, uint64_t blocks) {
         if (!there) fresh += run.blocks;
         done += run.blocks;
     }
+    return fresh;
+}
+
+Status WritableTop::begin_write(uint64_t lba, uint64_t blocks) {
+    if (max_blocks_ == 0) return ok();
+    const uint64_t fresh = fresh_blocks(lba, blocks);
+    if (fresh == 0) return ok();
+    if (used_blocks_ + fresh > max_blocks_) {  // some may have been given back since
+        used_blocks_ =
+            map_.count(BlockState::kData) + map_.count(BlockState::kZeroPending) + writing_blocks_;
+    }
     if (used_blocks_ + fresh > max_blocks_) {
         return Error{ErrorCode::kLimit,
                      fmt::format("the disk may have {} MiB of the host's and has them",
                                  max_blocks_ * kBlock >> 20),
-                     ENOSPC};
+                     EDQUOT};
     }
     used_blocks_ += fresh;
+    writing_blocks_ += fresh;
     return ok();
+}
+
+void WritableTop::end_write(uint64_t lba, uint64_t blocks, bool landed) {
+    if (max_blocks_ != 0) writing_blocks_ -= fresh_blocks(lba, blocks);
+    if (landed) map_.set(lba, blocks, BlockState::kData);
 }
 
 Status WritableTop::zero(uint64_t lba, uint64_t blocks) {
     if (log_ == nullptr) {
-        TRY(io_->punch(data_.get(), lba * kBlock, blocks * kBlock));
+        TRY(may_be_repeated(io_->punch(data_.get(), lba * kBlock, blocks * kBlock)));
         map_.set(lba, blocks, BlockState::kZero);
         return ok();
     }
@@ -195,7 +207,7 @@ Status WritableTop::zero(uint64_t lba, uint64_t blocks) {
 }
 
 Status WritableTop::drop(uint64_t lba, uint64_t blocks) {
-    TRY(io_->punch(data_.get(), lba * kBlock, blocks * kBlock));
+    TRY(may_be_repeated(io_->punch(data_.get(), lba * kBlock, blocks * kBlock)));
     map_.set(lba, blocks, BlockState::kAbsent);
     return ok();
 }
@@ -241,7 +253,7 @@ Status WritableTop::try_flush() {
     if (!pending_.empty()) {
         TRY(make_marks_durable());
         const auto punch = [&](uint64_t lba, uint64_t blocks) -> Status {
-            TRY(io_->punch(data_.get(), lba * kBlock, blocks * kBlock));
+            TRY(may_be_repeated(io_->punch(data_.get(), lba * kBlock, blocks * kBlock)));
             map_.set(lba, blocks, BlockState::kZero);
             return ok();
         };
@@ -254,7 +266,7 @@ Status WritableTop::try_flush() {
 Status WritableTop::flush() {
     if (failed_) return *failed_;
     Status flushed = try_flush();
-    if (!flushed) failed_ = flushed.error();
+    if (!flushed && !waits_for_room(flushed)) failed_ = flushed.error();
     return flushed;
 }
 

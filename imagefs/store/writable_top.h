@@ -57,16 +57,24 @@ class WritableTop {
 
     /// How many blocks the data file may have; 0: no limit.
     void limit(uint64_t max_blocks);
-    /// Before blocks are written. kLimit with os_errno ENOSPC: they would be more than the limit.
-    [[nodiscard]] Status reserve(uint64_t lba, uint64_t blocks);
-    /// To be called when blocks have been written to data_fd().
-    void wrote(uint64_t lba, uint64_t blocks) { map_.set(lba, blocks, BlockState::kData); }
+    /// Before blocks are written to data_fd(). kLimit with os_errno EDQUOT: they would be more than
+    /// the limit. Writes that overlap aren't under way at the same time.
+    [[nodiscard]] Status begin_write(uint64_t lba, uint64_t blocks);
+    /// After each begin_write(). Not landed: the blocks read as before.
+    void end_write(uint64_t lba, uint64_t blocks, bool landed);
     /// Makes blocks zeroes where the parent has data.
     [[nodiscard]] Status zero(uint64_t lba, uint64_t blocks);
     /// Gives blocks back that the parent doesn't have.
     [[nodiscard]] Status drop(uint64_t lba, uint64_t blocks);
-    /// All writes and marks are durable afterwards. After a failure it fails for ever.
+    /// All writes and marks are durable afterwards. After a failure it fails for ever, except for
+    /// kLimit: the host had no room for the marks, nothing is lost, and it may be tried again.
     [[nodiscard]] Status flush();
+    /// Whether an fdatasync of data_fd() is all that flush() would do now.
+    [[nodiscard]] bool only_data_is_unsynced() const {
+        return !failed_ && !unsynced_ && pending_.empty();
+    }
+    /// That fdatasync failed: so does every flush from now on.
+    void sync_failed(const Error& error) { failed_ = error; }
     /// flush(), then saves the map; the next open needn't search. Nothing may be called afterwards.
     [[nodiscard]] Status close();
 
@@ -78,6 +86,7 @@ class WritableTop {
     /// visit(lba, blocks) for each run of kZeroPending.
     template <class Visit>
     [[nodiscard]] Status for_pending_runs(Visit visit);
+    [[nodiscard]] uint64_t fresh_blocks(uint64_t lba, uint64_t blocks) const;
     [[nodiscard]] Status make_marks_durable();
     [[nodiscard]] Status try_flush();
 
@@ -93,7 +102,8 @@ class WritableTop {
     std::vector<Range> pending_;  ///< Covers every kZeroPending block; bounded.
     std::optional<Error> failed_;
     uint64_t max_blocks_ = 0;
-    uint64_t used_blocks_ = 0;  ///< At least what the data file has; exact when it matters.
+    uint64_t used_blocks_ = 0;     ///< At least what the data file has; exact when it matters.
+    uint64_t writing_blocks_ = 0;  ///< Of those, the ones that the map doesn't have yet.
     bool was_clean_ = false;
     bool unsynced_ = false;  ///< format()'s meta file waits for the first flush.
 };

@@ -22,6 +22,7 @@
 
 #include "base/event_loop.h"
 #include "base/fd.h"
+#include "imagefs/store/disk_io.h"
 #include "monitor/confine/seccomp_rules.h"
 #include "vmm/kvm/kvm_headers.h"
 
@@ -115,7 +116,7 @@ const Call kForbiddenToAll[] = {
     {"keyctl", __NR_keyctl},
     {"userfaultfd", __NR_userfaultfd},
     {"io_uring_setup", __NR_io_uring_setup},
-    {"io_uring_enter", __NR_io_uring_enter, -1},
+    {"io_uring_register", __NR_io_uring_register, -1},
     {"memfd_create", __NR_memfd_create},
     {"eventfd2", __NR_eventfd2},
     {"epoll_create1", __NR_epoll_create1},
@@ -304,6 +305,38 @@ TEST(SeccompTest, ConfinedThreadsAllocateAreKickedAndEnd) {
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     EXPECT_TRUE(passed(status));
+}
+
+/// The monitor's ring is made before the filter; afterwards io_uring_enter is all that it needs.
+TEST(SeccompTest, TheBlockRoleReadsAndWritesThroughARingThatWasMadeBefore) {
+    char path[] = "/tmp/drupe-seccomp-XXXXXX";
+    const Fd file(::mkostemp(path, O_CLOEXEC));
+    ::unlink(path);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const auto ring = imagefs::make_ring_io();
+        require(ring.has_value() && install(Role::kBlock).has_value());
+        char bytes[] = "abcd";
+        const iovec data{bytes, 4};
+        using Kind = imagefs::DiskOperation::Kind;
+        for (const Kind kind : {Kind::kWrite, Kind::kSync, Kind::kRead}) {
+            ring.value()->prepare({kind, file.get(), {&data, 1}, 0, nullptr});
+            imagefs::DiskResult result;
+            require(ring.value()->run({&result, 1}, true) == 1);
+            require(result.result == (kind == Kind::kSync ? 0 : 4));
+        }
+        ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(passed(status));
+    for (const Role role : {Role::kMain, Role::kVcpu, Role::kReader}) {
+        EXPECT_TRUE(killed(confined(role, [] { ::syscall(__NR_io_uring_enter, -1, 0, 0, 0); })))
+            << name(role);
+    }
+    EXPECT_TRUE(killed(confined(Role::kBlock, [] {
+        ::syscall(__NR_io_uring_enter, -1, 0, 0, 1 << 4);  // IORING_ENTER_REGISTERED_RING
+    })));
 }
 
 TEST(SeccompTest, AnAbortIsAnAbort) {
