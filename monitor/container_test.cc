@@ -94,9 +94,9 @@ class FakeHost final : public ContainerHost {
         });
         return std::move(pair.first);
     }
-    Status attach_root_disk() override {
+    Result<uint64_t> attach_root_disk() override {
         ++disks_attached;
-        return ok();
+        return uint64_t{4096};
     }
     void release_root_disk(std::function<void(const Status&)> done) override {
         disk_calls += "release ";

@@ -134,7 +134,9 @@ Status GuestFs::read_groups(uint32_t groups, uint32_t descriptor_bytes) {
             return corrupt(fmt::format("group {}'s inode table is at block {}", group, table));
         }
         geometry_.inode_tables.push_back(table);
+        free_blocks_ += uint64_t{u16(descriptor, 44)} << 16 | u16(descriptor, 12);
     }
+    if (free_blocks_ > geometry_.blocks) return corrupt("more blocks are free than it has");
     return ok();
 }
 

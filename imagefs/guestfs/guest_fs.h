@@ -109,6 +109,8 @@ class GuestFs {
     ~GuestFs();
 
     [[nodiscard]] const Geometry& geometry() const { return geometry_; }
+    /// As its block groups say; at most all blocks.
+    [[nodiscard]] uint64_t free_blocks() const { return free_blocks_; }
     /// Metadata blocks that came from the disk and not from the cache.
     [[nodiscard]] uint64_t blocks_read() const { return blocks_read_; }
 
@@ -134,6 +136,7 @@ class GuestFs {
     BlockBackend* disk_;
     ReadLimits limits_;
     Geometry geometry_;
+    uint64_t free_blocks_ = 0;
     uint64_t blocks_read_ = 0;
     uint64_t blocks_asked_ = 0;
     std::unique_ptr<Cache> cache_;
