@@ -222,7 +222,7 @@ void Container::handle(control::Request request, const ControlServer::Answer& an
         case Op::kWait:
             return do_wait(request, answer);
         case Op::kReleaseDisk:
-            return do_release_disk(answer);
+            return do_release_disk(request, answer);
         case Op::kReplaceDisk:
             return do_replace_disk(std::move(request), answer);
         case Op::kKill:

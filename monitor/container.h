@@ -80,7 +80,7 @@ class Container {
     void do_exec(control::Request request, const ControlServer::Answer& answer);
     void do_wait(const control::Request& request, const ControlServer::Answer& answer);
     void do_signal(const control::Request& request, const ControlServer::Answer& answer);
-    void do_release_disk(const ControlServer::Answer& answer);
+    void do_release_disk(const control::Request& request, const ControlServer::Answer& answer);
     void release_disk(bool frozen, const ControlServer::Answer& answer);
     void do_replace_disk(control::Request request, const ControlServer::Answer& answer);
     void thaw(bool frozen, const std::function<void(bool consistent)>& done);
