@@ -37,7 +37,9 @@ class ImageDisk final : public BlockBackend {
 
 Result<uint64_t> bytes_to_reserve(const imagefs::LayeredDisk& disk, uint64_t room_bytes) {
     ImageDisk image(disk);
-    const auto fs = imagefs::guestfs::GuestFs::open(image);
+    // A container that was committed without a freeze goes on above such a layer. Stale counts show
+    // more free space than there is: the limit is the stricter for it.
+    const auto fs = imagefs::guestfs::GuestFs::open(image, {.with_waiting_journal = true});
     if (!fs) return Error(fs.error()).wrap("limit the storage");
     const uint64_t free_bytes = fs.value().free_blocks() * BlockBackend::kBlockSize;
     return free_bytes > room_bytes ? free_bytes - room_bytes : 0;

@@ -27,6 +27,8 @@ struct ReadLimits {
     uint64_t max_metadata_blocks = 16'000'000;  ///< Read in all, each time it is asked for.
     uint64_t max_directory_bytes = 256 << 20;   ///< Of one directory.
     uint64_t max_extents = 4'000'000;           ///< Of one file.
+    /// Open a file system whose journal waits to be replayed, too: what is read may be stale.
+    bool with_waiting_journal = false;
 };
 
 struct Time {

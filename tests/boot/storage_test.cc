@@ -60,6 +60,18 @@ TEST(StorageTest, RootCantChangeTheLimitAndWhoTakesItOffReachesTheHosts) {
     EXPECT_EQ(drupe({"inspect", machine.id()}).exit_code, 0);
 }
 
+TEST(StorageTest, AContainerThatWasCommittedUnderwayStartsAgainWithinItsLimit) {
+    const Running machine(kSize);
+    EXPECT_EQ(in(machine, "dd if=/dev/zero of=/kept bs=1M count=10 && sync").exit_code, 0);
+    EXPECT_EQ(drupe({"commit", "--pause=false", machine.id(), "storage-underway"}).exit_code, 0);
+    EXPECT_EQ(drupe({"stop", "-t", "0", machine.id()}).exit_code, 0);
+    const Outcome started = drupe({"start", machine.id()});
+    EXPECT_EQ(started.exit_code, 0) << started.err;
+    EXPECT_LE(available_kib(machine), kSizeKib);
+    EXPECT_GT(available_kib(machine), kSizeKib - (12 << 10));
+    EXPECT_EQ(drupe({"rmi", "-f", "storage-underway"}).exit_code, 0);
+}
+
 TEST(StorageTest, ASizeThatIsNoneIsRefusedByName) {
     const Outcome small = drupe({"create", "--storage-opt", "size=10k", "busybox"});
     EXPECT_NE(small.exit_code, 0);
