@@ -45,17 +45,21 @@ int commit_command(int argc, char** argv) {
     args.values("-c,--change", "INSTRUCTION", request.words.changes,
                 "A Dockerfile instruction: 'CMD [\"app\"]', 'ENV A=b', 'EXPOSE 80', 'LABEL ...', "
                 "'USER', 'VOLUME', 'WORKDIR', 'ENTRYPOINT', 'STOPSIGNAL', 'ONBUILD'");
+    args.flag("-p,--pause", request.pause,
+              "Freeze its file system meanwhile (default); --pause=false makes an image as after a "
+              "loss of power");
     args.flag("--timing", timing, "Print where the time went");
     args.operands(names, 1, 2);
     args.example("drupe commit -c 'CMD [\"redis-server\"]' warm cache:warm",
                  "an image of a container that was set up by hand");
+    args.example("drupe commit --pause=false db snapshot:1", "without holding its writes up");
     if (const auto code = args.parse(argc, argv)) return *code;
     if (names.size() > 1) request.reference = names[1];
     auto local = open_engine();
     if (!local) return fail(local.error());
     const auto committed = local.value()->engine->commit(names[0], request);
     if (!committed) return fail(committed.error());
-    if (!committed.value().consistent) {
+    if (request.pause && !committed.value().consistent) {
         fmt::print(stderr,
                    "drupe: the guest's file system couldn't be frozen: the image holds what a loss "
                    "of power would have left, files that were being written may be incomplete\n");

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cctype>
 #include <climits>
 #include <cstdlib>
 
@@ -37,6 +38,9 @@ void ContainerOptions::declare(Args& args) {
     args.value("--cpus", "NUMBER", cpus_,
                "CPU limit, as in 1.5; rounded up it is the number of vCPUs (default: one vCPU)");
     args.values("--ulimit", "NAME=SOFT[:HARD]", ulimits_, "Set a resource limit");
+    args.values(
+        "--storage-opt", "size=SIZE", storage_options_,
+        "What it may write beyond its image, as in size=10G (default: what its disk holds)");
     args.flag("--read-only", read_only_, "Its root file system can't be written");
     args.value("--stop-signal", "SIGNAL", stop_signal_, "What stop sends (default: the image's)");
     args.value("--stop-timeout", "SECONDS", stop_timeout_s_, "When stop kills it (default 10)");
@@ -76,6 +80,7 @@ Result<engine::ContainerConfig> ContainerOptions::build() {
     if (memory_) {
         TRY_ASSIGN(config.memory_bytes, parse_size(*memory_));
     }
+    TRY_ASSIGN(config.storage_bytes, parse_storage_options(storage_options_));
     if (cpus_) {
         TRY_ASSIGN(config.nano_cpus, parse_cpus(*cpus_));
     }
@@ -103,6 +108,25 @@ Result<engine::ContainerConfig> ContainerOptions::build() {
     config.console = console_;
     config.timing = timing_;
     return config;
+}
+
+Result<uint64_t> parse_storage_options(const std::vector<std::string>& options) {
+    uint64_t bytes = 0;
+    for (const std::string& option : options) {
+        const size_t equals = option.find('=');
+        std::string name = option.substr(0, equals);
+        for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+        if (equals == std::string::npos || name != "size") {
+            return Error{ErrorCode::kInvalid,
+                         fmt::format("--storage-opt {}: there is only size=SIZE", option)};
+        }
+        TRY_ASSIGN(bytes, parse_size(std::string_view(option).substr(equals + 1)));
+        if (bytes < engine::kMinStorageBytes) {
+            return Error{ErrorCode::kInvalid,
+                         fmt::format("--storage-opt {}: the smallest is size=1m", option)};
+        }
+    }
+    return bytes;
 }
 
 Status check_pull_policy(const std::string& policy) {

@@ -34,6 +34,7 @@ class ContainerOptions {
     std::vector<std::string> env_files_;
     std::vector<std::string> labels_;
     std::vector<std::string> ulimits_;
+    std::vector<std::string> storage_options_;
     std::string working_dir_;
     std::string user_;
     std::optional<std::string> entrypoint_;
@@ -57,6 +58,8 @@ class ContainerOptions {
     bool timing_ = false;
 };
 
+/// Storage options as Docker's overlay2 has them: "size=10G" is the only one. Bytes; 0: none given.
+[[nodiscard]] Result<uint64_t> parse_storage_options(const std::vector<std::string>& options);
 /// kInvalid: no such policy.
 [[nodiscard]] Status check_pull_policy(const std::string& policy);
 /// kUnsupported: a platform that this build can't run.

@@ -91,6 +91,7 @@ int run_command(int argc, char** argv) {
     args.example("drupe run --rm busybox echo hello", "the built-in image; no network is needed");
     args.example("drupe run -it --name work debian:12 bash", "a shell with a terminal");
     args.example("drupe run -d -m 256m --cpus 2 -e LEVEL=3 app serve", "in the background");
+    args.example("drupe run -d --storage-opt size=10G db", "it can't write more than that");
     args.example("tar c . | drupe run --rm -i busybox tar t", "through standard input");
     args.example("drupe run --rm --timing --console busybox true", "see it boot");
     if (const auto code = args.parse(argc, argv)) return *code;

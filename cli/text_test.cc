@@ -52,6 +52,15 @@ TEST(ParseSize, UnitsArePowersOf1024AndNonsenseIsRefused) {
     }
 }
 
+TEST(StorageOptions, SizeIsTheOnlyOneAndHasASmallestValue) {
+    EXPECT_EQ(parse_storage_options({}).value(), 0U);
+    EXPECT_EQ(parse_storage_options({"size=10G"}).value(), uint64_t{10} << 30);
+    EXPECT_EQ(parse_storage_options({"SIZE=512m"}).value(), uint64_t{512} << 20);
+    for (const char* bad : {"size", "size=", "size=big", "size=0", "size=1023k", "quota=1g"}) {
+        EXPECT_FALSE(parse_storage_options({bad})) << bad;
+    }
+}
+
 TEST(ParseCpus, FractionsAreBillionths) {
     EXPECT_EQ(parse_cpus("1.5").value(), 1'500'000'000u);
     EXPECT_EQ(parse_cpus("2").value(), 2'000'000'000u);

@@ -173,6 +173,9 @@ Status Init::mount_root(const protocol::Root& order) {
     TRY(platform_.mount_disk(order, disk));
     TRY_ASSIGN(identity_, IdentityFiles::create(platform_.base + "/identity"));
     TRY(enter_root(disk, order.read_only));
+    if (order.reserved_bytes != 0) {
+        TRY(limit_root(order));
+    }
     root_mounted_ = true;
     discard_changes_ = order.discard_changes;
     return ok();

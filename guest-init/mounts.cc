@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,6 +54,11 @@ Status mount_one(const Mount& m) {
     if (::mount(m.source, m.where, m.type, m.flags, m.options) < 0)
         return os_error(std::string("mount ") + m.type + " at " + m.where);
     return ok();
+}
+
+/// "vda" is the first slot's.
+std::string disk_name(const protocol::Root& order) {
+    return std::string("vd") + static_cast<char>('a' + order.disk);
 }
 
 bool wait_for_size(int disk) {
@@ -106,7 +112,7 @@ Status make_devices() {
 }  // namespace
 
 Status mount_disk(const protocol::Root& order, const std::string& where) {
-    const std::string device = std::string("/dev/vd") + static_cast<char>('a' + order.disk);
+    const std::string device = "/dev/" + disk_name(order);
     if (order.disk >= 26) return Error{ErrorCode::kInvalid, "no such disk slot", EINVAL};
     if (::access(device.c_str(), F_OK) < 0 &&
         ::mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755") < 0)
@@ -118,7 +124,9 @@ Status mount_disk(const protocol::Root& order, const std::string& where) {
     }
     unsigned long flags = MS_NOATIME;
     if (order.read_only) flags |= MS_RDONLY;
-    if (::mount(device.c_str(), where.c_str(), "ext4", flags, nullptr) < 0)
+    // Where space is limited the host has to hear which blocks are free again.
+    const char* const options = order.reserved_bytes != 0 ? "discard" : nullptr;
+    if (::mount(device.c_str(), where.c_str(), "ext4", flags, options) < 0)
         return os_error("mount " + device + " as ext4");
     return ok();
 }
@@ -139,6 +147,18 @@ Status enter_root(const std::string& root, bool read_only) {
         TRY(mount_one({"tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777", "tmpfs"}));
     }
     return ok();
+}
+
+Status limit_root(const protocol::Root& order) {
+    struct statfs root {};
+    if (::statfs("/", &root) < 0) return os_error("statfs /");
+    const std::string clusters =
+        std::to_string(order.reserved_bytes / static_cast<uint64_t>(root.f_bsize));
+    const std::string path = "/sys/fs/ext4/" + disk_name(order) + "/reserved_clusters";
+    TRY_ASSIGN(const Fd file, open_file(path, O_WRONLY));
+    TRY(write_all(file.get(), std::as_bytes(std::span(clusters))));
+    return mount_one(
+        {"tmpfs", "/sys/fs/ext4", kNoPrograms | MS_RDONLY, "mode=555,size=4k", "tmpfs"});
 }
 
 Status mount_for_workload() {

@@ -20,6 +20,11 @@ namespace drupe::init {
 /// point either if the disk itself can be written.
 [[nodiscard]] Status enter_root(const std::string& root, bool read_only);
 
+/// Keeps reserved_bytes of the root's file system free, for good: ext4's reserve, which not even
+/// root may use. Then covers /sys/fs/ext4, where it could be changed. The file system is the one
+/// that mount_disk() mounted, and the root by now.
+[[nodiscard]] Status limit_root(const protocol::Root& order);
+
 /// /proc and the cgroups, in the mount, PID and cgroup namespaces of the calling process.
 [[nodiscard]] Status mount_for_workload();
 

@@ -98,11 +98,13 @@ void put(Encoder& out, const Root& v) {
     out.put(v.disk);
     out.put(v.read_only);
     out.put(v.discard_changes);
+    out.put(v.reserved_bytes);
 }
 void get(Decoder& in, Root& v) {
     v.disk = in.get<uint8_t>();
     v.read_only = get_bool(in);
     v.discard_changes = get_bool(in);
+    v.reserved_bytes = in.get<uint64_t>();
 }
 
 void put(Encoder& out, const Identity& v) {

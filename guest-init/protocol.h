@@ -101,6 +101,9 @@ struct Root {
     uint8_t disk = 0;  ///< Index of the virtio-blk slot: 0 is the first.
     bool read_only = false;
     bool discard_changes = false;  ///< Nothing written needs to survive: skip the flush at the end.
+    /// What nobody, root included, may have of the file system's free bytes: writing more fails
+    /// with ENOSPC. 0: no limit.
+    uint64_t reserved_bytes = 0;
 };
 
 /// Who this machine is from now on.

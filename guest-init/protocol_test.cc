@@ -69,7 +69,12 @@ TEST(Protocol, ValuesOutsideTheirRangeAreRefused) {
         decode<Hello>(encode(Hello{.version = 1, .min_version = 2, .kernel_release = ""})));
     EXPECT_FALSE(decode<Answer>(encode(Answer{.error = -1, .message = ""})));
     EXPECT_FALSE(decode<StreamOpened>(encode(StreamOpened{.error = 4096})));
-    EXPECT_FALSE(decode<Root>(std::string("\0\2\0", 3)));  // a boolean that is 2
+    std::string root = encode(Root{.disk = 1, .read_only = true, .reserved_bytes = 1 << 20});
+    ASSERT_TRUE(decode<Root>(root));
+    EXPECT_EQ(decode<Root>(root)->reserved_bytes, 1U << 20);
+    EXPECT_FALSE(decode<Root>(std::string_view(root).substr(0, 3)));  // without the reserve
+    root[1] = 2;                                                      // a boolean
+    EXPECT_FALSE(decode<Root>(root));
     EXPECT_FALSE(decode<StreamOpen>(encode(StreamOpen{.stream = static_cast<Stream>(3)})));
 }
 

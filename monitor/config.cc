@@ -67,6 +67,8 @@ json root_to_json(const MonitorConfig& config) {
             {"layer_fds", config.root_disk.layer_fds},
             {"top_data_fd", config.root_disk.top_data_fd},
             {"top_meta_fd", config.root_disk.top_meta_fd},
+            {"max_top_bytes", config.root_disk.max_top_bytes},
+            {"storage_bytes", config.storage_bytes},
             {"disk", config.root.disk},
             {"read_only", config.root.read_only},
             {"discard_changes", config.root.discard_changes}};
@@ -78,6 +80,8 @@ Status root_from_json(const json& value, MonitorConfig& config) {
     in.get_list("layer_fds", config.root_disk.layer_fds, kMaxLayers);
     in.get("top_data_fd", config.root_disk.top_data_fd);
     in.get("top_meta_fd", config.root_disk.top_meta_fd);
+    in.get("max_top_bytes", config.root_disk.max_top_bytes);
+    in.get("storage_bytes", config.storage_bytes);
     in.get("disk", config.root.disk);
     in.get("read_only", config.root.read_only);
     in.get("discard_changes", config.root.discard_changes);

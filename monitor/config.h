@@ -22,6 +22,7 @@ struct DiskConfig {
     std::vector<int> layer_fds;  ///< Sealed layers, the lowest first: the index's numbering.
     int top_data_fd = -1;        ///< Writable top; -1: the disk is read-only.
     int top_meta_fd = -1;
+    uint64_t max_top_bytes = 0;  ///< What the top may occupy on the host; 0: no limit.
 };
 
 /// Where the workload's output is kept: json-file lines, over the descriptors in turn.
@@ -57,6 +58,9 @@ struct MonitorConfig {
 
     int console_fd = -1;  ///< The kernel's log goes here; -1: no console, no 8250.
     DiskConfig root_disk;
+    /// By how much the root's file system may outgrow the image's, as its guest sees it; 0: as
+    /// large as its disk is.
+    uint64_t storage_bytes = 0;
     uint32_t spare_disks = 1;  ///< Empty virtio-blk slots, 0 to 6.
 
     int control_fd = -1;  ///< A bound SOCK_SEQPACKET Unix socket; the monitor listens on it.

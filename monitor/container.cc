@@ -88,10 +88,12 @@ void Container::on_hello(const protocol::Hello& hello) {
     log(LogLevel::kDebug, "the guest runs Linux {} on {} CPUs", hello.kernel_release, hello.cpus);
     state_ = State::kStarting;
     timer_.reset();
-    if (auto status = host_.attach_root_disk(); !status)
-        return end("vmm-error", kCannotStart, status.error().message);
+    const auto reserved_bytes = host_.attach_root_disk();
+    if (!reserved_bytes) return end("vmm-error", kCannotStart, reserved_bytes.error().message);
+    protocol::Root root = config_.root;
+    root.reserved_bytes = reserved_bytes.value();
     // One after the other without waiting: the guest carries them out in this order.
-    order(config_.root, "mount the root disk");
+    order(root, "mount the root disk");
     order(config_.identity, "set the identity");
     auto status = agent_->order(config_.workload, kOrderLimit,
                                 [this](const Status& answer) { on_started(answer); });
@@ -220,7 +222,7 @@ void Container::handle(control::Request request, const ControlServer::Answer& an
         case Op::kWait:
             return do_wait(request, answer);
         case Op::kReleaseDisk:
-            return do_release_disk(answer);
+            return do_release_disk(request, answer);
         case Op::kReplaceDisk:
             return do_replace_disk(std::move(request), answer);
         case Op::kKill:

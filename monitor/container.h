@@ -23,8 +23,8 @@ class ContainerHost {
     virtual ~ContainerHost() = default;
     /// A connection to a port of the guest, usable at once.
     [[nodiscard]] virtual Result<Fd> connect_guest(uint32_t port) = 0;
-    /// Fills the root disk's slot.
-    [[nodiscard]] virtual Status attach_root_disk() = 0;
+    /// Fills the root disk's slot. Returns Root::reserved_bytes.
+    [[nodiscard]] virtual Result<uint64_t> attach_root_disk() = 0;
     /// Waits for the requests in flight, writes the root disk out and closes it. The guest's next
     /// ones wait. After a failure the disk stays in place. done is called on the loop.
     virtual void release_root_disk(std::function<void(const Status&)> done) = 0;
@@ -82,7 +82,7 @@ class Container {
     void do_exec(control::Request request, const ControlServer::Answer& answer);
     void do_wait(const control::Request& request, const ControlServer::Answer& answer);
     void do_signal(const control::Request& request, const ControlServer::Answer& answer);
-    void do_release_disk(const ControlServer::Answer& answer);
+    void do_release_disk(const control::Request& request, const ControlServer::Answer& answer);
     void release_disk(bool frozen, const ControlServer::Answer& answer);
     void do_replace_disk(control::Request request, const ControlServer::Answer& answer);
     void thaw(bool frozen, const std::function<void(bool consistent)>& done);

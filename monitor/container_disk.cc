@@ -20,7 +20,8 @@ control::Reply reply_to(const Status& status, bool consistent) {
 
 }  // namespace
 
-void Container::do_release_disk(const ControlServer::Answer& answer) {
+void Container::do_release_disk(const control::Request& request,
+                                const ControlServer::Answer& answer) {
     if (state_ != State::kRunning)
         return answer(reply_to(Error{ErrorCode::kConflict, "the container isn't running"}, false));
     if (root_disk_ != RootDisk::kAttached)
@@ -28,6 +29,7 @@ void Container::do_release_disk(const ControlServer::Answer& answer) {
             Error{ErrorCode::kConflict, "the root disk is being released or replaced already"},
             false));
     root_disk_ = RootDisk::kReleasing;
+    if (!request.freeze) return release_disk(false, answer);
     const auto limit_ms = static_cast<uint32_t>(
         std::chrono::duration_cast<std::chrono::milliseconds>(kFreezeLimit).count());
     const auto ordered = agent_->order(

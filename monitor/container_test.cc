@@ -94,9 +94,9 @@ class FakeHost final : public ContainerHost {
         });
         return std::move(pair.first);
     }
-    Status attach_root_disk() override {
+    Result<uint64_t> attach_root_disk() override {
         ++disks_attached;
-        return ok();
+        return uint64_t{4096};
     }
     void release_root_disk(std::function<void(const Status&)> done) override {
         disk_calls += "release ";
@@ -303,6 +303,7 @@ class RootDiskTest : public ContainerTest {
         control::Request request;
         request.op = op;
         request.disk.layers.resize(2);
+        request.freeze = freeze_;
         container_->handle(std::move(request), answer);
     }
     control::MachineStatus status() {
@@ -311,6 +312,7 @@ class RootDiskTest : public ContainerTest {
                 [&](const control::Reply& reply) { machine = *reply.machine; });
         return machine;
     }
+    bool freeze_ = true;
     control::Reply released_;
     control::Reply replaced_;
     control::MachineStatus status_;
@@ -335,6 +337,18 @@ TEST_F(RootDiskTest, OfAGuestThatCantFreezeIsInconsistent) {
         guest.start_workload();
         exchange();
         guest.answer(Kind::kFreeze, EOPNOTSUPP, "no");
+    });
+    EXPECT_EQ(host_.disk_calls, "release replace 2 ");
+    EXPECT_FALSE(released_.consistent);
+    EXPECT_EQ(replaced_.error, "");
+    EXPECT_FALSE(replaced_.consistent);
+}
+
+TEST_F(RootDiskTest, IsExchangedWithoutAWordToTheGuestIfNothingIsToBeFrozen) {
+    freeze_ = false;
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        exchange();
     });
     EXPECT_EQ(host_.disk_calls, "release replace 2 ");
     EXPECT_FALSE(released_.consistent);

@@ -20,6 +20,8 @@ MonitorConfig some_config() {
     config.kernel_fd = 4;
     config.initrd_fd = 5;
     config.root_disk.layer_fds = {7, 8};
+    config.root_disk.max_top_bytes = 1 << 30;
+    config.storage_bytes = 1 << 28;
     config.identity.entropy = std::string("\0\xff\x10", 3);
     config.identity.host_name = "box";
     config.workload.argv = {"sh", "-c", "echo \xff"};
@@ -31,6 +33,8 @@ TEST(MonitorConfigTest, RoundTrips) {
     const auto parsed = parse_monitor_config(to_json(some_config()));
     ASSERT_TRUE(parsed) << parsed.error().message;
     EXPECT_EQ(parsed.value().root_disk.layer_fds, (std::vector<int>{7, 8}));
+    EXPECT_EQ(parsed.value().root_disk.max_top_bytes, 1U << 30);
+    EXPECT_EQ(parsed.value().storage_bytes, 1U << 28);
     EXPECT_EQ(parsed.value().identity.entropy, some_config().identity.entropy);
     EXPECT_EQ(parsed.value().workload.limits[0].hard, UINT64_MAX);
     EXPECT_EQ(parsed.value().hardware, HardwareDescription::kDeviceTree);

@@ -109,6 +109,7 @@ std::string encode(const Request& request) {
         value["rows"] = request.rows;
         value["columns"] = request.columns;
     }
+    if (request.op == Op::kReleaseDisk) value["freeze"] = request.freeze;
     if (request.op == Op::kReplaceDisk) value["layers"] = request.disk.layers.size();
     return dump_json(value);
 }
@@ -140,6 +141,7 @@ Result<Request> decode_request(std::string_view text, std::vector<Fd> fds) {
     in.get("all", request.all);
     in.get("rows", request.rows);
     in.get("columns", request.columns);
+    if (value.contains("freeze")) in.get("freeze", request.freeze);
     uint32_t layers = 0;
     in.get("layers", layers);
     const json* start = in.object("start");

@@ -34,9 +34,9 @@ enum class Op : uint8_t {
     kWait,         ///< session -> exit. An exec's: when it ended and its streams are drained. The
                    ///< workload's: when the exit record is written.
     kKill,         ///< Ends the machine at once: no flush, reason "killed".
-    kReleaseDisk,  ///< -> consistent. Freezes the root's file system in the guest, writes the root
-                   ///< disk's top out and closes it: the machine doesn't touch it any more, and
-                   ///< its guest waits with every access until kReplaceDisk.
+    kReleaseDisk,  ///< freeze -> consistent. Freezes the root's file system in the guest, writes
+                   ///< the root disk's top out and closes it: the machine doesn't touch it any
+                   ///< more, and its guest waits with every access until kReplaceDisk.
     kReplaceDisk,  ///< disk -> consistent. The root disk goes on with these files, of the same
                    ///< size and content.
 };
@@ -66,6 +66,7 @@ struct Request {
     uint16_t rows = 0;      // kResize
     uint16_t columns = 0;   // kResize
     Stdio stdio;            // kAttach, kExec
+    bool freeze = true;     // kReleaseDisk; without, the disk is as after a loss of power
     Disk disk;              // kReplaceDisk
 };
 

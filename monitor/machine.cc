@@ -12,6 +12,7 @@
 #include "devices/serial/serial.h"
 #include "devices/virtio_rng/virtio_rng.h"
 #include "imagefs/store/layered_disk.h"
+#include "monitor/storage_limit.h"
 
 namespace drupe {
 namespace {
@@ -44,6 +45,7 @@ imagefs::DiskFiles disk_files(const DiskConfig& config) {
     for (const int fd : config.layer_fds) files.layers.emplace_back(fd);
     files.top_data = Fd(config.top_data_fd);
     files.top_meta = Fd(config.top_meta_fd);
+    files.max_top_bytes = config.max_top_bytes;
     return files;
 }
 
@@ -213,14 +215,18 @@ Result<Fd> Machine::connect_guest(uint32_t port) {
     return std::move(pair.first);
 }
 
-Status Machine::attach_root_disk() {
+Result<uint64_t> Machine::attach_root_disk() {
     TRY_ASSIGN(auto disk, imagefs::LayeredDisk::open(disk_files(config_.root_disk)));
+    uint64_t reserved_bytes = 0;
+    if (config_.storage_bytes != 0 && !disk->read_only()) {
+        TRY_ASSIGN(reserved_bytes, bytes_to_reserve(*disk, config_.storage_bytes));
+    }
     auto shared = std::make_shared<std::unique_ptr<imagefs::LayeredDisk>>(std::move(disk));
     block_loop_->post([root = disks_.front(), shared] {
         if (auto status = root->attach(std::move(*shared)); !status)
             log(LogLevel::kError, "root disk: {}", status.error().message);
     });
-    return ok();
+    return reserved_bytes;
 }
 
 // Its transport is the first, as its slot is.
@@ -245,6 +251,7 @@ void Machine::replace_root_disk(control::Disk fds, std::function<void(const Stat
     files.layers = std::move(fds.layers);
     files.top_data = std::move(fds.top_data);
     files.top_meta = std::move(fds.top_meta);
+    files.max_top_bytes = config_.root_disk.max_top_bytes;
     auto disk = imagefs::LayeredDisk::open(std::move(files));
     if (!disk) return done(std::move(disk).error());
     auto shared = std::make_shared<std::unique_ptr<imagefs::LayeredDisk>>(std::move(disk).value());

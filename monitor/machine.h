@@ -54,7 +54,7 @@ class Machine final : public ContainerHost {
     [[nodiscard]] uint64_t first_run_ns() const { return vm_->first_run_ns(); }
 
     [[nodiscard]] Result<Fd> connect_guest(uint32_t port) override;
-    [[nodiscard]] Status attach_root_disk() override;
+    [[nodiscard]] Result<uint64_t> attach_root_disk() override;
     void release_root_disk(std::function<void(const Status&)> done) override;
     void replace_root_disk(control::Disk disk, std::function<void(const Status&)> done) override;
     [[nodiscard]] std::map<std::string, uint64_t> statistics() const override;

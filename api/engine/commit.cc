@@ -53,7 +53,7 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
     out.marks["begun"] = monotonic_ns();
     SealedDisk sealed;
     if (container.state == State::kRunning || container.state == State::kPaused) {
-        TRY_ASSIGN(sealed, seal_running(container, out));
+        TRY_ASSIGN(sealed, seal_running(container, request.pause, out));
     } else {
         TRY_ASSIGN(sealed, images_.seal_top(container.id));
         out.consistent = !sealed.needs_replay;
@@ -66,7 +66,7 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
     return out;
 }
 
-Result<SealedDisk> Engine::seal_running(const Container& container, Committed& out) {
+Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, Committed& out) {
     TRY_ASSIGN(ControlClient client, connect(container.id));
     Container row = container;
     row.step = Step::kCommitting;
@@ -74,6 +74,7 @@ Result<SealedDisk> Engine::seal_running(const Container& container, Committed& o
     step("committing");
     control::Request release;
     release.op = control::Op::kReleaseDisk;
+    release.freeze = pause;
     const auto released = client.call(std::move(release), kReleaseTimeout);
     out.marks["released"] = monotonic_ns();
     step("released");

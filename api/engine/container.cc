@@ -14,6 +14,7 @@ namespace {
 
 constexpr uint64_t kMinMemoryBytes = 6 << 20;  // Docker's least
 constexpr uint64_t kMaxMemoryBytes = 1ull << 40;
+constexpr uint64_t kMaxStorageBytes = 1ull << 50;
 constexpr uint64_t kMaxNanoCpus = 32ull * 1'000'000'000;
 constexpr size_t kMaxTextBytes = 512 << 10;  // of all strings that travel in one order
 constexpr size_t kMaxHostNameBytes = 63;
@@ -125,6 +126,11 @@ Status validate(const ContainerConfig& config) {
         (config.memory_bytes < kMinMemoryBytes || config.memory_bytes > kMaxMemoryBytes)) {
         return invalid(
             fmt::format("--memory {} is out of range: 6m to 1024g", config.memory_bytes));
+    }
+    if (config.storage_bytes != 0 &&
+        (config.storage_bytes < kMinStorageBytes || config.storage_bytes > kMaxStorageBytes)) {
+        return invalid(fmt::format("--storage-opt size={} is out of range: 1m to 1024t",
+                                   config.storage_bytes));
     }
     if (config.nano_cpus > kMaxNanoCpus) return invalid("--cpus is out of range: up to 32");
     if (config.host_name.size() > kMaxHostNameBytes) {

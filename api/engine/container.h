@@ -60,7 +60,9 @@ struct ContainerConfig {
     bool auto_remove = false;  ///< Removed when it ends.
 
     uint64_t memory_bytes = 0;  ///< Limit of the workload; 0: none (see machine_size()).
-    uint64_t nano_cpus = 0;     ///< 1.5 CPUs are 1500000000; 0: one vCPU, without a limit.
+    /// What it may write beyond its image, at least kMinStorageBytes; 0: what its disk holds.
+    uint64_t storage_bytes = 0;
+    uint64_t nano_cpus = 0;  ///< 1.5 CPUs are 1500000000; 0: one vCPU, without a limit.
 
     std::string kernel;    ///< Path of a kernel of the user's own; empty: Drupe's.
     bool console = false;  ///< Give the machine a serial console, for its kernel's log.
@@ -98,6 +100,7 @@ struct Container {
 inline constexpr size_t kIdDigits = 64;
 inline constexpr size_t kShortIdDigits = 12;
 inline constexpr uint32_t kDefaultStopTimeoutS = 10;
+inline constexpr uint64_t kMinStorageBytes = 1 << 20;
 
 [[nodiscard]] inline std::string short_id(std::string_view id) {
     return std::string(id.substr(0, kShortIdDigits));
@@ -111,6 +114,14 @@ inline constexpr uint32_t kDefaultStopTimeoutS = 10;
 
 /// Refuses what no machine could be made of: sizes out of range, NUL bytes, too long lists.
 [[nodiscard]] Status validate(const ContainerConfig& config);
+
+/// What the top of a container with a storage limit may occupy on the host. Twice the limit: what
+/// was deleted may still lie there when its place is written elsewhere. And the image once more: a
+/// file of it that is written in place takes no space that the guest would count. And journal and
+/// metadata. Only a guest that breaks its own kernel's limit gets there, and gets I/O errors.
+[[nodiscard]] constexpr uint64_t max_top_bytes(uint64_t storage_bytes, uint64_t image_bytes) {
+    return 2 * storage_bytes + image_bytes + (uint64_t{64} << 20);
+}
 
 /// 15 for "15", "TERM" and "SIGTERM"; "RTMIN+3" too. kInvalid names the text.
 [[nodiscard]] Result<uint32_t> parse_signal(std::string_view text);

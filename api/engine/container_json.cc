@@ -58,6 +58,7 @@ std::string to_json(const ContainerConfig& config) {
                {"read_only", config.read_only},
                {"auto_remove", config.auto_remove},
                {"memory_bytes", config.memory_bytes},
+               {"storage_bytes", config.storage_bytes},
                {"nano_cpus", config.nano_cpus},
                {"kernel", config.kernel},
                {"console", config.console},
@@ -93,6 +94,7 @@ Result<ContainerConfig> parse_container_config(std::string_view text) {
     in.get("read_only", config.read_only);
     in.get("auto_remove", config.auto_remove);
     in.get("memory_bytes", config.memory_bytes);
+    in.get("storage_bytes", config.storage_bytes);
     in.get("nano_cpus", config.nano_cpus);
     in.get("kernel", config.kernel);
     in.get("console", config.console);

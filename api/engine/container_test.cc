@@ -86,6 +86,8 @@ TEST(Validate, WhatNoMachineCouldBeMadeOfIsRefused) {
     EXPECT_TRUE(refused([](auto& c) { c.memory_bytes = 1; }));
     EXPECT_TRUE(refused([](auto& c) { c.memory_bytes = UINT64_MAX; }));
     EXPECT_TRUE(refused([](auto& c) { c.nano_cpus = UINT64_MAX; }));
+    EXPECT_TRUE(refused([](auto& c) { c.storage_bytes = kMinStorageBytes - 1; }));
+    EXPECT_TRUE(refused([](auto& c) { c.storage_bytes = UINT64_MAX; }));
     EXPECT_TRUE(refused([](auto& c) { c.host_name = "a\nb"; }));
     EXPECT_TRUE(refused([](auto& c) { c.host_name = std::string(64, 'a'); }));
     EXPECT_TRUE(refused([](auto& c) { c.working_dir = "relative"; }));
@@ -126,6 +128,7 @@ TEST(ContainerJson, AConfigurationSurvivesTheRoundTrip) {
     config.stop_timeout_s = 3;
     config.tty = true;
     config.memory_bytes = 1ull << 33;
+    config.storage_bytes = 1ull << 34;
     config.kernel = "/k";
     const ContainerConfig read = parse_container_config(to_json(config)).value();
     EXPECT_EQ(to_json(read), to_json(config));

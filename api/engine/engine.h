@@ -69,6 +69,9 @@ struct ExecSession {
 struct CommitRequest {
     std::string reference;  ///< The image's name, or empty.
     CommitWords words;
+    /// Freeze a running one's file system meanwhile. Without, its workload isn't held up, and the
+    /// image is what a loss of power would have left.
+    bool pause = true;
 };
 struct Committed {
     std::string image_id;
@@ -183,7 +186,8 @@ class Engine {
     [[nodiscard]] Status sweep_folder(const std::string& id);
 
     // commit.cc
-    [[nodiscard]] Result<SealedDisk> seal_running(const Container& container, Committed& out);
+    [[nodiscard]] Result<SealedDisk> seal_running(const Container& container, bool pause,
+                                                  Committed& out);
     /// Gives a running machine its disk back if a command that had taken it died.
     [[nodiscard]] Status return_disk(const Container& container);
 

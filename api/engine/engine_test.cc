@@ -366,6 +366,14 @@ TEST_F(EngineTest, AGuestThatCantFreezeIsCommittedAsAfterALossOfPower) {
     EXPECT_FALSE(engine_->commit("cc", commit_request()).value().consistent);
 }
 
+TEST_F(EngineTest, ACommitWithoutAPauseFreezesNothing) {
+    const Machine machine = run({"sleep"}, "cc");
+    CommitRequest request = commit_request();
+    request.pause = false;
+    EXPECT_FALSE(engine_->commit("cc", request).value().consistent);
+    EXPECT_TRUE(engine_->commit("cc", commit_request()).value().consistent);
+}
+
 TEST_F(EngineTest, AFailedSealGivesTheMachineItsOldDiskBack) {
     const Machine machine = run({"sleep"}, "cc");
     images_->fail_seal_with = "no space";

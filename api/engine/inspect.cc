@@ -67,12 +67,15 @@ json host_config_json(const ContainerConfig& config) {
                            {"Soft", static_cast<int64_t>(limit.soft)},
                            {"Hard", static_cast<int64_t>(limit.hard)}});
     }
+    json storage;
+    if (config.storage_bytes != 0) storage = {{"size", std::to_string(config.storage_bytes)}};
     return {{"LogConfig", {{"Type", "json-file"}, {"Config", json::object()}}},
             {"NetworkMode", "none"},
             {"PortBindings", json::object()},
             {"RestartPolicy", {{"Name", "no"}, {"MaximumRetryCount", 0}}},
             {"AutoRemove", config.auto_remove},
             {"ReadonlyRootfs", config.read_only},
+            {"StorageOpt", storage},
             {"Privileged", false},
             {"Runtime", "drupe"},
             {"Memory", config.memory_bytes},

@@ -67,6 +67,17 @@ Result<Fd> open_kvm(const std::string& path) {
     return kvm;
 }
 
+Result<uint64_t> occupied_bytes(const std::vector<Fd>& files) {
+    constexpr uint64_t kUnit = 512;  // of st_blocks
+    uint64_t bytes = 0;
+    for (const Fd& file : files) {
+        struct stat status {};
+        if (::fstat(file.get(), &status) < 0) return os_error("fstat a layer");
+        bytes += static_cast<uint64_t>(status.st_blocks) * kUnit;
+    }
+    return bytes;
+}
+
 }  // namespace
 
 /// Keeps the descriptors open that a configuration names by their numbers.
@@ -120,6 +131,11 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     // Which tables a kernel of the user's own reads isn't known: all of them read these.
     if (!c.kernel.empty()) config.hardware = HardwareDescription::kMpTable;
 
+    if (c.storage_bytes != 0) {
+        TRY_ASSIGN(const uint64_t image_bytes, occupied_bytes(disk.layers));
+        config.storage_bytes = c.storage_bytes;
+        config.root_disk.max_top_bytes = max_top_bytes(c.storage_bytes, image_bytes);
+    }
     config.root_disk.index_fd = plan.keep(std::move(disk.index));
     for (Fd& layer : disk.layers) {
         config.root_disk.layer_fds.push_back(plan.keep(std::move(layer)));

@@ -37,11 +37,12 @@ Error corrupt(std::string what) {
     return Error{ErrorCode::kCorrupt, "the disk's file system: " + std::move(what)};
 }
 
-Status check_features(std::span<const std::byte> super) {
+Status check_features(std::span<const std::byte> super, bool with_waiting_journal) {
     const uint32_t compatible = u32(super, 92);
-    const uint32_t incompatible = u32(super, 96);
+    uint32_t incompatible = u32(super, 96);
     const uint32_t read_only = u32(super, 100);
     if (u16(super, 56) != kMagic) return corrupt("this is no ext4");
+    if (with_waiting_journal) incompatible &= ~kNeedsRecovery;
     if ((incompatible & kNeedsRecovery) != 0) {
         return Error{ErrorCode::kConflict,
                      "the disk's file system wasn't unmounted: its journal has to be replayed "
@@ -103,7 +104,7 @@ Status GuestFs::read_superblock() {
     geometry_.blocks = disk_->size_bytes() / kBlockSize;
     TRY_ASSIGN(const auto block, metadata(0));
     const auto super = block.subspan(kSuperOffset, kSuperBytes);
-    TRY(check_features(super));
+    TRY(check_features(super, limits_.with_waiting_journal));
     const uint64_t blocks = uint64_t{u32(super, 336)} << 32 | u32(super, 4);
     const uint32_t inodes = u32(super, 0);
     const uint32_t per_group = u32(super, 40);
@@ -134,7 +135,9 @@ Status GuestFs::read_groups(uint32_t groups, uint32_t descriptor_bytes) {
             return corrupt(fmt::format("group {}'s inode table is at block {}", group, table));
         }
         geometry_.inode_tables.push_back(table);
+        free_blocks_ += uint64_t{u16(descriptor, 44)} << 16 | u16(descriptor, 12);
     }
+    if (free_blocks_ > geometry_.blocks) return corrupt("more blocks are free than it has");
     return ok();
 }
 

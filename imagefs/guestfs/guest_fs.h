@@ -27,6 +27,8 @@ struct ReadLimits {
     uint64_t max_metadata_blocks = 16'000'000;  ///< Read in all, each time it is asked for.
     uint64_t max_directory_bytes = 256 << 20;   ///< Of one directory.
     uint64_t max_extents = 4'000'000;           ///< Of one file.
+    /// Open a file system whose journal waits to be replayed, too: what is read may be stale.
+    bool with_waiting_journal = false;
 };
 
 struct Time {
@@ -109,6 +111,8 @@ class GuestFs {
     ~GuestFs();
 
     [[nodiscard]] const Geometry& geometry() const { return geometry_; }
+    /// As its block groups say; at most all blocks.
+    [[nodiscard]] uint64_t free_blocks() const { return free_blocks_; }
     /// Metadata blocks that came from the disk and not from the cache.
     [[nodiscard]] uint64_t blocks_read() const { return blocks_read_; }
 
@@ -134,6 +138,7 @@ class GuestFs {
     BlockBackend* disk_;
     ReadLimits limits_;
     Geometry geometry_;
+    uint64_t free_blocks_ = 0;
     uint64_t blocks_read_ = 0;
     uint64_t blocks_asked_ = 0;
     std::unique_ptr<Cache> cache_;

@@ -85,6 +85,15 @@ TEST_F(CommitTest, AContainerThatWritesAllTheTimeIsCommittedWhole) {
     exec(machine.id(), "echo > /still-writable");
 }
 
+TEST_F(CommitTest, WithoutAPauseTheImageIsAsAfterALossOfPower) {
+    const Running machine;
+    exec(machine.id(), "echo kept > /kept; sync");
+    exec(machine.id(), "(while :; do cp /bin/busybox /b; done) > /dev/null 2>&1 &");
+    EXPECT_EQ(commit(machine.id(), "commit-on-the-fly", {"--pause=false"}), "");
+    EXPECT_EQ(output({"run", "--rm", "commit-on-the-fly", "cat", "/kept"}), "kept");
+    exec(machine.id(), "echo > /still-writable");
+}
+
 TEST_F(CommitTest, AStoppedContainersImageHasTheChangesThatWereAsked) {
     EXPECT_EQ(drupe({"run", "--name", "made", "busybox", "sh", "-c", "echo hi > /hi"}).exit_code,
               0);

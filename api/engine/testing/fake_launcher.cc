@@ -206,12 +206,13 @@ class FakeMonitor {
                 disk_ = {};
                 for (int* top : {&config_.root_disk.top_data_fd, &config_.root_disk.top_meta_fd})
                     if (*top >= 0) ::close(std::exchange(*top, -1));
-                reply.consistent = what_ != "unfrozen";
+                frozen_ = request.value().freeze && what_ != "unfrozen";
+                reply.consistent = frozen_;
                 break;
             case control::Op::kReplaceDisk:
                 require(std::exchange(released_, false), "replaced what wasn't released");
                 disk_ = std::move(request.value().disk);
-                reply.consistent = what_ != "unfrozen";
+                reply.consistent = frozen_;
                 break;
         }
         answer(fd, reply);
@@ -261,6 +262,7 @@ class FakeMonitor {
     std::vector<std::pair<int, uint64_t>> waiters_;
     ExitRecord record_;
     bool released_ = false;  // the root disk
+    bool frozen_ = false;    // when it was released
     control::Disk disk_;
     uint32_t exec_status_ = 0;
     bool ended_ = false;
