@@ -113,7 +113,8 @@ class PowerCut {
         std::string name;
         while (list >> inode >> name) {
             names.insert(name);
-            const std::string child = path + "/" + name;
+            std::string child = path;
+            child.append("/").append(name);
             if (is_database(child)) continue;
             const std::string kept = shadow_ + "/inodes/" + inode;
             const bool is_file = std::filesystem::exists(kept);

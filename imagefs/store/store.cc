@@ -158,6 +158,7 @@ Result<std::vector<LayerRecord>> Store::garbage() {
         mark(roots.text(0));
     }
     std::vector<std::string> candidates;
+    candidates.reserve(unmarked.size());
     for (const auto& [chain_id, record] : unmarked) candidates.push_back(chain_id);
     for (const std::string& chain_id : candidates) {
         const std::string path = root_ + "/layers/" + chain_id;
@@ -167,6 +168,7 @@ Result<std::vector<LayerRecord>> Store::garbage() {
         if (!free) mark(chain_id);
     }
     std::vector<LayerRecord> garbage;
+    garbage.reserve(unmarked.size());
     for (const auto& [chain_id, record] : unmarked) garbage.push_back(record);
     return garbage;
 }

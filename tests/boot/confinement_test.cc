@@ -99,10 +99,11 @@ TEST_F(ConfinementTest, TwoMachinesHaveDifferentUsers) {
 
 // The list is the one in docs/security.md.
 TEST_F(ConfinementTest, ItsDescriptorsAreThoseOfTheList) {
-    const std::array<const char*, 12> allowed{"/dev/null",
+    const std::array<const char*, 13> allowed{"/dev/null",
                                               "anon_inode:kvm-",
                                               "anon_inode:[eventpoll]",
                                               "anon_inode:[eventfd]",
+                                              "anon_inode:[io_uring]",
                                               "socket:",
                                               "pipe:",
                                               "/layers/",
