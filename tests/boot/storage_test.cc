@@ -55,8 +55,11 @@ TEST(StorageTest, RootCantChangeTheLimitAndWhoTakesItOffReachesTheHosts) {
                            "umount /sys/fs/ext4 && echo 0 > /sys/fs/ext4/vda/reserved_clusters && "
                            "dd if=/dev/zero of=/big bs=1M count=400 conv=fsync");
     EXPECT_NE(off.exit_code, 0);
-    EXPECT_NE(off.err.find("Input/output error"), std::string::npos) << off.err;
-    // The machine itself lives: nobody else is the worse for it.
+    // Its kernel may not survive that its disk fails, which is its own doing; nobody else is the
+    // worse.
+    EXPECT_TRUE(off.err.find("Input/output error") != std::string::npos ||
+                off.err.find("the container ended") != std::string::npos)
+        << off.err;
     EXPECT_EQ(drupe({"inspect", machine.id()}).exit_code, 0);
 }
 
