@@ -24,7 +24,7 @@ class VirtioBlk : public VirtioDevice {
         std::string serial;                     ///< What GET_ID gives: at most 20 bytes are used.
         std::unique_ptr<BlockBackend> backend;  ///< nullptr: an empty slot.
         EventLoop* loop = nullptr;              ///< The device's; outlives it.
-        std::unique_ptr<imagefs::DiskIo> io;    ///< nullptr: plain calls, one at a time.
+        std::unique_ptr<imagefs::DiskIo> io{};  ///< nullptr: plain calls, one at a time.
     };
 
     /// Puts a disk into an empty slot and tells the driver, which finds the new capacity (on the

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <string>
 
@@ -54,7 +55,7 @@ class JournalTest : public ::testing::TestWithParam<const char*> {
         std::memcpy(escaped.data(), &kLogMagic, 4);  // must not pass for a block of the log
         file("c", escaped);
     }
-    void TearDown() override { std::system(("rm -rf " + dir_).c_str()); }
+    void TearDown() override { std::filesystem::remove_all(dir_); }
 
     TestImage image_{kBlocks};
     std::string dir_;

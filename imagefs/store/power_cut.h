@@ -87,7 +87,10 @@ class PowerCut {
     }
     /// Another name, so that a removal can be taken back.
     void keep(const std::string& path, const std::string& inode) const {
-        (void)::link(path.c_str(), (shadow_ + "/inodes/" + inode).c_str());
+        const std::string other = shadow_ + "/inodes/" + inode;
+        if (::link(path.c_str(), other.c_str()) != 0 && errno != EEXIST) {
+            throw std::system_error(errno, std::generic_category(), path);
+        }
     }
     void note_file(const std::string& path) const {
         if (is_database(path)) return;
