@@ -45,6 +45,8 @@ void ContainerOptions::declare(Args& args) {
     args.value("--stop-signal", "SIGNAL", stop_signal_, "What stop sends (default: the image's)");
     args.value("--stop-timeout", "SECONDS", stop_timeout_s_, "When stop kills it (default 10)");
     args.value("--kernel", "FILE", kernel_, "A Linux kernel of your own: vmlinux or bzImage");
+    args.value("--kernel-args", "ARGS", kernel_args_,
+               "More of the kernel's command line, as in \"mitigations=off\"");
     args.flag("--console", console_, "Show the kernel's log on standard error");
     args.flag("--timing", timing_, "Print where the time went, on standard error");
     args.value("--boot", "HOW", boot_, "How its machine starts: cold (default)");
@@ -95,6 +97,7 @@ Result<engine::ContainerConfig> ContainerOptions::build() {
         }
         config.kernel = path.data();
     }
+    config.kernel_args = kernel_args_;
     config.working_dir = working_dir_;
     config.user = user_;
     config.host_name = host_name_;

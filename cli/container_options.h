@@ -45,6 +45,7 @@ class ContainerOptions {
     std::string stop_signal_;
     std::optional<uint32_t> stop_timeout_s_;
     std::string kernel_;
+    std::string kernel_args_;
     std::string boot_ = "cold";
     std::string id_file_;
     std::string pull_ = "missing";

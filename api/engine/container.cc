@@ -18,6 +18,7 @@ constexpr uint64_t kMaxStorageBytes = 1ull << 50;
 constexpr uint64_t kMaxNanoCpus = 32ull * 1'000'000'000;
 constexpr size_t kMaxTextBytes = 512 << 10;  // of all strings that travel in one order
 constexpr size_t kMaxHostNameBytes = 63;
+constexpr size_t kMaxKernelArgsBytes = 1024;  // of the 2,048 that Linux takes
 
 Error invalid(std::string message) {
     return Error{ErrorCode::kInvalid, std::move(message)};
@@ -144,6 +145,12 @@ Status validate(const ContainerConfig& config) {
     if (!config.working_dir.empty() && config.working_dir.front() != '/') {
         return invalid(
             fmt::format("the working directory '{}' is not an absolute path", config.working_dir));
+    }
+    const auto& args = config.kernel_args;
+    if (args.size() > kMaxKernelArgsBytes ||
+        std::any_of(args.begin(), args.end(), [](char c) { return c < ' ' || c > '~'; })) {
+        return invalid(fmt::format("--kernel-args takes up to {} bytes of printable ASCII",
+                                   kMaxKernelArgsBytes));
     }
     const auto argv = weigh(argv_of(config));
     const auto env = weigh(config.env);

@@ -61,6 +61,7 @@ std::string to_json(const ContainerConfig& config) {
                {"storage_bytes", config.storage_bytes},
                {"nano_cpus", config.nano_cpus},
                {"kernel", config.kernel},
+               {"kernel_args", config.kernel_args},
                {"console", config.console},
                {"timing", config.timing}};
     if (config.stop_timeout_s) value["stop_timeout_s"] = *config.stop_timeout_s;
@@ -97,6 +98,7 @@ Result<ContainerConfig> parse_container_config(std::string_view text) {
     in.get("storage_bytes", config.storage_bytes);
     in.get("nano_cpus", config.nano_cpus);
     in.get("kernel", config.kernel);
+    in.get("kernel_args", config.kernel_args);
     in.get("console", config.console);
     in.get("timing", config.timing);
     if (value.contains("stop_timeout_s")) in.get("stop_timeout_s", config.stop_timeout_s.emplace());

@@ -43,6 +43,9 @@ class ContainerTable {
     /// Ids of the containers made from an image.
     [[nodiscard]] Result<std::vector<Container>> of_image(std::string_view image_id);
 
+    /// See Database::checkpoint().
+    void checkpoint() { db_->checkpoint(); }
+
   private:
     explicit ContainerTable(imagefs::Database& db) : db_(&db) {}
     [[nodiscard]] Status change(const std::function<Status()>& work);

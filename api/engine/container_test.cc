@@ -90,6 +90,8 @@ TEST(Validate, WhatNoMachineCouldBeMadeOfIsRefused) {
     EXPECT_TRUE(refused([](auto& c) { c.storage_bytes = UINT64_MAX; }));
     EXPECT_TRUE(refused([](auto& c) { c.host_name = "a\nb"; }));
     EXPECT_TRUE(refused([](auto& c) { c.host_name = std::string(64, 'a'); }));
+    EXPECT_TRUE(refused([](auto& c) { c.kernel_args = "quiet\n"; }));
+    EXPECT_TRUE(refused([](auto& c) { c.kernel_args = std::string(1025, 'a'); }));
     EXPECT_TRUE(refused([](auto& c) { c.working_dir = "relative"; }));
     EXPECT_TRUE(refused([](auto& c) { c.env.push_back(std::string("A=\0b", 4)); }));
     EXPECT_TRUE(refused([](auto& c) { c.env.push_back("A=" + std::string(600 << 10, 'x')); }));
@@ -130,6 +132,7 @@ TEST(ContainerJson, AConfigurationSurvivesTheRoundTrip) {
     config.memory_bytes = 1ull << 33;
     config.storage_bytes = 1ull << 34;
     config.kernel = "/k";
+    config.kernel_args = "mitigations=off";
     const ContainerConfig read = parse_container_config(to_json(config)).value();
     EXPECT_EQ(to_json(read), to_json(config));
     EXPECT_FALSE(read.cmd);

@@ -108,7 +108,8 @@ std::string inspect_json(const Container& container, std::string_view log_path) 
          {"Drupe",
           {{"Reason", container.reason},
            {"MonitorUser", container.uid},
-           {"Kernel", container.config.kernel}}}});
+           {"Kernel", container.config.kernel},
+           {"KernelArgs", container.config.kernel_args}}}});
 }
 
 namespace {

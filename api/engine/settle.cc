@@ -171,8 +171,11 @@ Status Engine::clean_up(const std::string& id) {
     if (lives) return ok();  // it has been started again
     TRY(launcher_.release(id));
     const auto row = table_.by_id(id);
-    if (row || row.error().code != ErrorCode::kNotFound) return ok();
-    return remove_files(id);
+    if (!row && row.error().code == ErrorCode::kNotFound) {
+        TRY(remove_files(id));
+    }
+    table_.checkpoint();
+    return ok();
 }
 
 Status Engine::sweep() {

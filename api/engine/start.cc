@@ -128,6 +128,7 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     config.kvm_fd = plan.keep(std::move(kvm));
     config.kernel_fd = plan.keep(std::move(kernel));
     config.initrd_fd = plan.keep(std::move(initrd));
+    config.kernel_args = c.kernel_args;
     // Which tables a kernel of the user's own reads isn't known: all of them read these.
     if (!c.kernel.empty()) config.hardware = HardwareDescription::kMpTable;
 
