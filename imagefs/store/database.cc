@@ -120,6 +120,12 @@ Status Database::durable_transaction(const std::function<Status()>& work) {
     return done;
 }
 
+void Database::checkpoint() {
+    sqlite3_busy_timeout(database_.get(), 0);
+    (void)execute("PRAGMA wal_checkpoint(TRUNCATE)");  // busy: another's will do
+    sqlite3_busy_timeout(database_.get(), kBusyTimeoutMs);
+}
+
 Result<int64_t> Database::version_of(std::string_view component) {
     TRY_ASSIGN(Statement table, prepare("SELECT 1 FROM sqlite_master WHERE name = 'schema'"));
     TRY_ASSIGN(const bool has_table, table.step());
