@@ -12,10 +12,11 @@
 #include <string>
 #include <vector>
 
+#include "api/engine/confined_disk.h"
 #include "api/engine/import_registry.h"
 #include "base/json_reader.h"
+#include "imagefs/ext4/journal.h"
 #include "imagefs/import/import.h"
-#include "imagefs/import/replay.h"
 
 namespace drupe {
 namespace {
@@ -51,10 +52,14 @@ Result<std::vector<imagefs::ImageSummary>> import(imagefs::Store& store, const s
     return Error{ErrorCode::kInvalid, "drupe-import can't import '" + what + "'"};
 }
 
-/// Prints the ID of a chain like the given one, with its journal replayed.
+/// Prints the ID of a chain like the given one, with its file system's journal replayed: what an
+/// image is made of when a top was sealed without its guest having been frozen. A sibling of the
+/// sealed layer, which stays as it is for the container that goes on with it.
 Status replay(imagefs::Store& store, const std::string& chain) {
     TRY_ASSIGN(const auto chain_id, imagefs::Digest::parse(chain));
-    TRY_ASSIGN(const auto replayed, imagefs::replay_journal(store, chain_id));
+    TRY_ASSIGN(const auto replayed, store.derive(chain_id, [](BlockBackend& disk) {
+        return engine::with_confined_disk(disk, imagefs::ext4::replay_journal);
+    }));
     say({{"name", replayed.hex()}});
     return ok();
 }

@@ -44,7 +44,7 @@ std::vector<Rule> make_rules() {
         {__NR_epoll_wait, kMB, "the event loop"},
         {__NR_epoll_pwait, kMB, "the event loop, in other C libraries"},
         {__NR_epoll_ctl, kMB, "watch a descriptor"},
-        {__NR_read, kMB, "eventfds, pipes"},
+        {__NR_read, kMBR, "eventfds, pipes"},
         {__NR_readv, kMB, "streams"},
         {__NR_writev, kMB, "streams"},
         {__NR_close, kMBR, "a stream or disk that ended"},

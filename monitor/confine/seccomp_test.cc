@@ -152,7 +152,6 @@ TEST(SeccompTest, EveryRoleIsKilledByEveryForbiddenCall) {
 
 TEST(SeccompTest, RolesDontHaveEachOthersCalls) {
     const Call vcpu[] = {
-        {"read", __NR_read, -1},
         {"close", __NR_close, -1},
         {"pread64", __NR_pread64, -1},
         {"pwritev", __NR_pwritev, -1},
@@ -192,7 +191,6 @@ TEST(SeccompTest, RolesDontHaveEachOthersCalls) {
 
 TEST(SeccompTest, AReaderReadsFilesAndWritesPipesOnly) {
     const Call calls[] = {
-        {"read", __NR_read, -1},
         {"pwrite64", __NR_pwrite64, -1},
         {"pwritev", __NR_pwritev, -1},
         {"ftruncate", __NR_ftruncate, -1},
