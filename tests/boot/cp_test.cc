@@ -155,7 +155,7 @@ TEST_F(CpTest, ATarOnStandardInputAndOutput) {
     expect_ok(cp({here("d"), c + ":/d"}));
     const Outcome out = cp({c + ":/d", "-"});
     expect_ok(out);
-    EXPECT_TRUE(out.out.starts_with("d/")) << out.out.substr(0, 10);
+    EXPECT_NE(out.out.find(std::string("\0d/x\0", 5)), std::string::npos);  // a header's name
     expect_ok(cp({"-", c + ":/tmp"}, out.out));
     EXPECT_EQ(output({"exec", c, "cat", "/tmp/d/x"}), "x");
     expect_error(cp({"-", c + ":/d/x"}, out.out), "must be a directory");
@@ -207,7 +207,7 @@ TEST_F(CpTest, AReadOnlyContainerGivesAndTakesNothing) {
     const Running machine({"--read-only"});
     write("f", "f");
     expect_error(cp({here("f"), machine.id() + ":/tmp"}), "container rootfs is marked read-only");
-    expect_ok(cp({machine.id() + ":/etc/hostname", here("name")}));
+    expect_ok(cp({machine.id() + ":/bin/busybox", here("busybox")}));
 }
 
 TEST_F(CpTest, ACopyThatIsKilledLeavesNothingRunning) {
