@@ -27,6 +27,7 @@ int main_program(int argc, char** argv);
 int attach_command(int argc, char** argv);
 int clean_up_command(int argc, char** argv);
 int commit_command(int argc, char** argv);
+int cp_command(int argc, char** argv);
 int create_command(int argc, char** argv);
 int diff_command(int argc, char** argv);
 int doctor_command(int argc, char** argv);

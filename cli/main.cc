@@ -27,6 +27,7 @@ constexpr std::array kCommands{
     CommandInfo{"attach", "Connect to the streams of a running container", attach_command},
     CommandInfo{"logs", "Print what a container has written", logs_command},
     CommandInfo{"inspect", "Print all that is known of containers or images", inspect_command},
+    CommandInfo{"cp", "Copy files between a container and the host", cp_command},
     CommandInfo{"diff", "List what changed in a container's files", diff_command},
     CommandInfo{"export", "Write a container's files as a tar", export_command},
     CommandInfo{"rm", "Remove containers", rm_command},

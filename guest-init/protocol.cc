@@ -147,6 +147,7 @@ void put(Encoder& out, const Start& v) {
     out.put(v.memory_max);
     out.put(v.pids_max);
     out.put(v.umask);
+    out.put(v.builtin);
 }
 void get(Decoder& in, Start& v) {
     v.session = in.get<uint32_t>();
@@ -171,7 +172,37 @@ void get(Decoder& in, Start& v) {
     v.memory_max = in.get<uint64_t>();
     v.pids_max = in.get<uint64_t>();
     v.umask = in.get<uint32_t>();
+    v.builtin = in.get<Builtin>();
     if (v.session == 0 || v.argv.empty() || v.umask > kMaxUmask) in.fail();
+    if (v.builtin > Builtin::kUnpack) in.fail();
+}
+
+void put(Encoder& out, const PathStat& v) {
+    out.put_bytes(v.name);
+    out.put(v.size);
+    out.put(v.mode);
+    out.put(v.mtime_s);
+    out.put(v.mtime_ns);
+    out.put_bytes(v.link_target);
+}
+void get(Decoder& in, PathStat& v) {
+    v.name = get_text(in, kMaxPathStatBytes / 4);
+    v.size = in.get<uint64_t>();
+    v.mode = in.get<uint32_t>();
+    v.mtime_s = in.get<int64_t>();
+    v.mtime_ns = in.get<uint32_t>();
+    v.link_target = get_text(in, kMaxPathStatBytes / 4);
+    if (v.mtime_ns >= 1'000'000'000 || v.mode > 0177777) in.fail();
+}
+
+void put(Encoder& out, const BuiltinError& v) {
+    out.put(v.error);
+    out.put_bytes(std::string_view(v.message).substr(0, kMaxMessageBytes));
+}
+void get(Decoder& in, BuiltinError& v) {
+    v.error = in.get<int32_t>();
+    v.message = get_text(in, kMaxMessageBytes);
+    if (v.error < 0 || v.error > kMaxErrno) in.fail();
 }
 
 void put(Encoder& out, const Signal& v) {
@@ -378,6 +409,8 @@ DRUPE_PROTOCOL_VALUE(FrameHeader)
 DRUPE_PROTOCOL_VALUE(StreamOpen)
 DRUPE_PROTOCOL_VALUE(StreamOpened)
 DRUPE_PROTOCOL_VALUE(StreamFrame)
+DRUPE_PROTOCOL_VALUE(PathStat)
+DRUPE_PROTOCOL_VALUE(BuiltinError)
 DRUPE_PROTOCOL_PAYLOAD(Hello)
 DRUPE_PROTOCOL_PAYLOAD(Welcome)
 DRUPE_PROTOCOL_PAYLOAD(Answer)

@@ -32,8 +32,8 @@
 
 namespace drupe::protocol {
 
-inline constexpr uint16_t kVersion = 1;     ///< The newest version this build speaks.
-inline constexpr uint16_t kMinVersion = 1;  ///< The oldest.
+inline constexpr uint16_t kVersion = 2;     ///< The newest version this build speaks.
+inline constexpr uint16_t kMinVersion = 2;  ///< The oldest. Version 1 had no Start::builtin.
 inline constexpr uint32_t kGuestCid = 3;
 inline constexpr uint32_t kHostCid = 2;
 inline constexpr uint32_t kControlPort = 1024;
@@ -118,6 +118,17 @@ struct Identity {
     uint64_t realtime_ns = 0;  ///< CLOCK_REALTIME to set; 0: leave it.
 };
 
+/// What drupe-init's own process does in the container's root instead of executing a program, as
+/// root. argv are its arguments (builtin.h). It exits with 0, or with 1 and a BuiltinError as its
+/// standard error.
+enum class Builtin : uint8_t {
+    kNone = 0,
+    kHold = 1,    ///< Reads standard input to its end: a machine's workload that keeps it up.
+    kStat = 2,    ///< PATH: writes a PathStat.
+    kPack = 3,    ///< PATH: writes a tar, whose top is the path's base name.
+    kUnpack = 4,  ///< PATH [keep-owner] [overwrite]: reads a tar, into a folder that exists.
+};
+
 struct ResourceLimit {
     uint32_t resource = 0;  ///< RLIMIT_*.
     uint64_t soft = 0;
@@ -142,7 +153,26 @@ struct Start {
         0;                  ///< Bytes, of the workload's cgroup; 0: no limit. The workload's only.
     uint64_t pids_max = 0;  ///< The same for processes.
     uint32_t umask = 022;
+    Builtin builtin = Builtin::kNone;  ///< With one: user, cwd and tty aren't heeded.
 };
+
+/// What is at a path of the container's.
+struct PathStat {
+    std::string name;   ///< The path's base name; "/" for the root.
+    uint64_t size = 0;  ///< Bytes, as stat(2) has them.
+    uint32_t mode = 0;  ///< st_mode of Linux, the type included.
+    int64_t mtime_s = 0;
+    uint32_t mtime_ns = 0;
+    std::string link_target;  ///< A symbolic link's end, from the container's root; else empty.
+};
+
+/// Why a builtin failed; for people, and an errno value of Linux (EBADMSG: the tar is none).
+struct BuiltinError {
+    int32_t error = 0;
+    std::string message;
+};
+inline constexpr size_t kMaxBuiltinErrorBytes = 8 << 10;
+inline constexpr size_t kMaxPathStatBytes = 64 << 10;
 
 struct Signal {
     uint32_t session = 0;

@@ -21,6 +21,7 @@ Start full_start() {
     start.memory_max = 1 << 26;
     start.pids_max = 100;
     start.umask = 077;
+    start.builtin = Builtin::kUnpack;
     return start;
 }
 
@@ -45,6 +46,7 @@ TEST(Protocol, StartSurvivesTheWire) {
     EXPECT_EQ(copy->memory_max, start.memory_max);
     EXPECT_EQ(copy->pids_max, 100U);
     EXPECT_EQ(copy->umask, 077U);
+    EXPECT_EQ(copy->builtin, Builtin::kUnpack);
 }
 
 TEST(Protocol, EveryPrefixAndEverySuffixOfAStartIsRefused) {
@@ -64,6 +66,14 @@ TEST(Protocol, ValuesOutsideTheirRangeAreRefused) {
     start = full_start();
     start.session = 0;
     EXPECT_FALSE(decode<Start>(encode(start)));
+    start = full_start();
+    start.builtin = static_cast<Builtin>(5);
+    EXPECT_FALSE(decode<Start>(encode(start)));
+    PathStat stat{.name = "a", .mode = 0100644, .link_target = ""};
+    EXPECT_TRUE(decode<PathStat>(encode(stat)));
+    stat.mtime_ns = 1'000'000'000;
+    EXPECT_FALSE(decode<PathStat>(encode(stat)));
+    EXPECT_FALSE(decode<BuiltinError>(encode(BuiltinError{.error = -1, .message = ""})));
     EXPECT_FALSE(decode<Signal>(encode(Signal{.session = 1, .signal = 65})));
     EXPECT_FALSE(
         decode<Hello>(encode(Hello{.version = 1, .min_version = 2, .kernel_release = ""})));

@@ -163,7 +163,8 @@ json start_to_json(const protocol::Start& start) {
             {"tty", start.tty},           {"stdin_open", start.stdin_open},
             {"rows", start.rows},         {"columns", start.columns},
             {"limits", limits},           {"memory_max", start.memory_max},
-            {"pids_max", start.pids_max}, {"umask", start.umask}};
+            {"pids_max", start.pids_max}, {"umask", start.umask},
+            {"builtin", start.builtin}};
 }
 
 Status start_from_json(const json& value, protocol::Start& start) {
@@ -181,6 +182,10 @@ Status start_from_json(const json& value, protocol::Start& start) {
     in.get("memory_max", start.memory_max);
     in.get("pids_max", start.pids_max);
     in.get("umask", start.umask);
+    auto builtin = static_cast<uint8_t>(protocol::Builtin::kNone);
+    in.get("builtin", builtin);
+    if (builtin > static_cast<uint8_t>(protocol::Builtin::kUnpack)) in.fail("builtin");
+    start.builtin = static_cast<protocol::Builtin>(builtin);
     if (start.argv.empty()) in.fail("argv");
     TRY(in.status());
     if (!value.contains("limits")) return ok();

@@ -72,7 +72,10 @@ struct ContainerConfig {
 
 /// A step that was under way when the row was last written. Whoever takes the container's lock and
 /// finds one knows that the command which began it has died.
-enum class Step : uint8_t { kNone, kCreating, kStarting, kCommitting };
+///
+/// kCopying: its machine was started for its files alone (container_files.h); the rest of the row
+/// is as it was before.
+enum class Step : uint8_t { kNone, kCreating, kStarting, kCommitting, kCopying };
 
 /// A container as the database has it.
 struct Container {

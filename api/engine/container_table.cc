@@ -53,7 +53,7 @@ Result<Container> read_row(const Statement& row) {
     const auto state = parse_state(row.text(5));
     if (!state) return corrupt(c.id, "state");
     c.state = *state;
-    if (number(6) > static_cast<uint64_t>(Step::kCommitting)) return corrupt(c.id, "step");
+    if (number(6) > static_cast<uint64_t>(Step::kCopying)) return corrupt(c.id, "step");
     c.step = static_cast<Step>(number(6));
     c.pid = static_cast<pid_t>(number(7));
     c.pid_started = number(8);

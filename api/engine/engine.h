@@ -83,6 +83,8 @@ struct Committed {
     std::map<std::string, uint64_t> marks;
 };
 
+class ContainerFiles;  // container_files.h
+
 /// The containers of one $DRUPE_ROOT: what the CLI, the daemon and tests drive. A library without
 /// threads; any number of processes may use the same root at once. What a killed one leaves behind
 /// is found by the next (settle() and sweep()).
@@ -148,6 +150,11 @@ class Engine {
     /// The Error of a program that can't be started has its os_errno (ENOENT, EACCES, ...).
     [[nodiscard]] Result<ExecSession> exec(std::string_view query, ExecRequest request);
 
+    /// Access to a container's files, whatever its state. One that doesn't run gets its machine
+    /// started for that, and stays locked (start, rm and commit wait) until the access ends; its
+    /// row and its logs stay as they are.
+    [[nodiscard]] Result<std::unique_ptr<ContainerFiles>> open_files(std::string_view query);
+
     /// Settles every container, and removes what belongs to none.
     [[nodiscard]] Status sweep();
 
@@ -155,7 +162,9 @@ class Engine {
     Engine(Options options, ImageSource& images, MonitorLauncher& launcher, ContainerTable table)
         : options_(std::move(options)), images_(images), launcher_(launcher), table_(table) {}
 
+    friend class ContainerFiles;
     struct Plan;  // a monitor's configuration with the descriptors it names
+    enum class Purpose : uint8_t { kWorkload, kFiles };
 
     void step(std::string_view name) const {
         if (options_.at_step) options_.at_step(name);
@@ -172,9 +181,11 @@ class Engine {
 
     // start.cc
     [[nodiscard]] Result<Plan> plan(const Container& container, StartRequest request,
-                                    imagefs::DiskFiles disk) const;
+                                    imagefs::DiskFiles disk, Purpose purpose) const;
     [[nodiscard]] Result<Machine> launch(Container container, StartRequest request,
                                          imagefs::DiskFiles disk);
+    /// A machine that does nothing but wait for the end of its input. With the lock held.
+    [[nodiscard]] Result<Machine> launch_for_files(Container container, Fd input);
     [[nodiscard]] Result<imagefs::DiskFiles> open_disk(const Container& container);
 
     // settle.cc: bringing the rows in line with what is true
@@ -190,6 +201,10 @@ class Engine {
                                                   Committed& out);
     /// Gives a running machine its disk back if a command that had taken it died.
     [[nodiscard]] Status return_disk(const Container& container);
+
+    // container_files.cc, with the lock held
+    /// Sees such a machine end, whose input has ended, and takes the row's step back.
+    [[nodiscard]] Status end_for_files(Container& container);
 
     // command.cc
     [[nodiscard]] Result<Container> check(std::string_view query, Command command, Verdict* out);

@@ -34,6 +34,13 @@ struct Paths {
     [[nodiscard]] std::string monitor_log(std::string_view id) const {
         return container_dir(id) + "/monitor.log";
     }
+    /// The same two of a machine that was started for the container's files alone.
+    [[nodiscard]] std::string files_exit_record(std::string_view id) const {
+        return container_dir(id) + "/files-exit.json";
+    }
+    [[nodiscard]] std::string files_monitor_log(std::string_view id) const {
+        return container_dir(id) + "/files-monitor.log";
+    }
     [[nodiscard]] std::string console_file(std::string_view id) const {
         return container_dir(id) + "/console.log";
     }

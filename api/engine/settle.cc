@@ -68,6 +68,10 @@ Result<std::optional<Container>> Engine::settle_locked(Container container) {
         TRY(remove_files(container.id));
         return std::optional<Container>();
     }
+    if (container.step == Step::kCopying) {
+        TRY(end_for_files(container));
+        return std::optional(std::move(container));
+    }
     if (container.step == Step::kCommitting) {
         if (lives) {
             TRY(return_disk(container));

@@ -99,7 +99,8 @@ Result<imagefs::DiskFiles> Engine::open_disk(const Container& container) {
 }
 
 Result<Engine::Plan> Engine::plan(const Container& container, StartRequest request,
-                                  imagefs::DiskFiles disk) const {
+                                  imagefs::DiskFiles disk, Purpose purpose) const {
+    const bool for_files = purpose == Purpose::kFiles;
     const ContainerConfig& c = container.config;
     const Paths& paths = options_.paths;
     Plan plan;
@@ -144,25 +145,28 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     config.root_disk.top_data_fd = plan.keep(std::move(disk.top_data));
     config.root_disk.top_meta_fd = plan.keep(std::move(disk.top_meta));
     config.root.read_only = c.read_only;
-    config.root.discard_changes = c.auto_remove;
+    config.root.discard_changes = c.auto_remove && !for_files;
 
     TRY_ASSIGN(Fd alive, take_alive_lock(run_dir(container)));
     config.lock_fd = plan.keep(std::move(alive));
     TRY_ASSIGN(Fd control, make_control_socket(run_dir(container)));
     config.control_fd = plan.keep(std::move(control));
-    TRY_ASSIGN(Fd record,
-               open_file(paths.exit_record(container.id), O_RDWR | O_CREAT | O_TRUNC, kFileMode));
+    TRY_ASSIGN(Fd record, open_file(for_files ? paths.files_exit_record(container.id)
+                                              : paths.exit_record(container.id),
+                                    O_RDWR | O_CREAT | O_TRUNC, kFileMode));
     config.exit_record_fd = plan.keep(std::move(record));
     for (const char* suffix : {"", ".1"}) {
+        if (for_files) break;
         TRY_ASSIGN(Fd log,
                    open_file(paths.log_file(container.id) + suffix, O_RDWR | O_CREAT, kFileMode));
         config.log.fds.push_back(plan.keep(std::move(log)));
     }
     config.log.max_file_bytes = kMaxLogFileBytes;
-    TRY_ASSIGN(Fd messages, open_file(paths.monitor_log(container.id),
+    TRY_ASSIGN(Fd messages, open_file(for_files ? paths.files_monitor_log(container.id)
+                                                : paths.monitor_log(container.id),
                                       O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, kFileMode));
     plan.spec.log_fd = plan.keep(std::move(messages));
-    if (c.console) {
+    if (c.console && !for_files) {
         if (!request.console.valid()) {
             TRY_ASSIGN(request.console, open_file(paths.console_file(container.id),
                                                   O_WRONLY | O_CREAT | O_TRUNC, kFileMode));
@@ -184,6 +188,12 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     config.identity.realtime_ns = realtime_ns();
 
     protocol::Start& workload = config.workload;
+    if (for_files) {
+        workload.argv = {"hold"};
+        workload.builtin = protocol::Builtin::kHold;
+        workload.stdin_open = true;
+        return plan;
+    }
     workload.argv = argv_of(c);
     workload.env = session_environment(container, {}, c.tty);
     workload.cwd = c.working_dir;
@@ -214,7 +224,7 @@ Result<Machine> Engine::launch(Container container, StartRequest request, imagef
         return error;
     };
 
-    auto planned = plan(container, std::move(request), std::move(disk));
+    auto planned = plan(container, std::move(request), std::move(disk), Purpose::kWorkload);
     if (!planned) return fail(std::move(planned).error());
     step("planned");
     // Connected before the monitor is there: a workload may end before we would get to it after.
@@ -248,10 +258,28 @@ Result<Machine> Engine::launch(Container container, StartRequest request, imagef
         std::move(container), std::move(client).value(), wait_id.value(), {}, std::move(marks)};
 }
 
+Result<Machine> Engine::launch_for_files(Container container, Fd input) {
+    TRY_ASSIGN(imagefs::DiskFiles disk, open_disk(container));
+    StartRequest request;
+    request.stdio.stdin_fd = std::move(input);
+    TRY_ASSIGN(Plan planned, plan(container, std::move(request), std::move(disk), Purpose::kFiles));
+    TRY_ASSIGN(ControlClient client, connect(container.id));
+    control::Request wait;
+    wait.op = control::Op::kWait;
+    TRY_ASSIGN(const uint64_t wait_id, client.send(std::move(wait)));
+    planned.spec.config.launched_ns = monotonic_ns();
+    TRY(launcher_.launch(planned.spec));
+    step("launched for files");
+    return Machine{std::move(container), std::move(client), wait_id, {}, {}};
+}
+
 Result<Machine> Engine::start(std::string_view query, StartRequest request) {
     TRY_ASSIGN(Container found, find(query));
     TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(found)));
     TRY_ASSIGN(Container container, table_.by_id(found.id));
+    if (container.step == Step::kCopying) {  // its copier died while we waited
+        TRY(end_for_files(container));
+    }
     const Verdict may = verdict(container.state, Command::kStart);
     if (may != Verdict::kDo) {
         return Error{
