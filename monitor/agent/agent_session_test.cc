@@ -65,7 +65,8 @@ class Peer {
     Fd fd_;
 };
 
-std::string hello(uint16_t version = 1, uint16_t min_version = 1) {
+std::string hello(uint16_t version = protocol::kVersion,
+                  uint16_t min_version = protocol::kVersion) {
     return frame(Kind::kHello, 0,
                  protocol::Hello{.version = version,
                                  .min_version = min_version,
