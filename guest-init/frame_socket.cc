@@ -23,7 +23,7 @@ FrameSocket::FrameSocket(EventLoop& loop, Fd fd, Events events)
 }
 
 void FrameSocket::send(std::string_view bytes) {
-    if (!fd_.valid()) return;
+    if (!fd_.valid() || peer_is_deaf_) return;
     out_.append(bytes);
     if (!write_watch_) flush();
 }
@@ -72,7 +72,12 @@ void FrameSocket::flush() {
             if (!write_watch_) write_watch_ = loop_.on_writable(fd_.get(), [this] { flush(); });
             return;
         }
-        if (n < 0) return close(false);
+        if (n < 0) {
+            // What the peer said before it went is still to be read, up to its end.
+            peer_is_deaf_ = true;
+            write_watch_.reset();
+            break;
+        }
         out_at_ += static_cast<size_t>(n);
     }
     out_.clear();

@@ -52,6 +52,7 @@ class FrameSocket {
     std::string out_;
     size_t out_at_ = 0;
     bool paused_ = false;
+    bool peer_is_deaf_ = false;  ///< It doesn't read any more; what is to be sent is dropped.
     std::shared_ptr<char> alive_ = std::make_shared<char>();
     EventLoop::Watch read_watch_;
     EventLoop::Watch write_watch_;

@@ -267,6 +267,22 @@ TEST_F(AgentSessionTest, UnansweredOrdersAreBounded) {
     EXPECT_EQ(order(protocol::Signal{.session = 1}).error().code, ErrorCode::kLimit);
 }
 
+TEST_F(AgentSessionTest, WhatTheGuestSaidBeforeItHungUpIsHeard) {
+    auto peer = std::make_unique<Peer>(greeted());
+    ASSERT_TRUE(order(protocol::Signal{.session = 1}));
+    const uint32_t id = peer->receive_order().id;
+    // On the loop's thread: the next order fails before the loop sees that there is something to
+    // read.
+    const Status ordered = host_.run([&] {
+        peer->send(answer(id, EIO, "why"));
+        peer.reset();
+        return agent_->order(protocol::Signal{.session = 1}, seconds(20), [](const Status&) {});
+    });
+    EXPECT_TRUE(ordered);
+    ASSERT_TRUE(answers_.wait([](const auto& list) { return list.size() == 1; }));
+    EXPECT_NE(answers_.get()[0].find("why"), std::string::npos) << answers_.get()[0];
+}
+
 TEST_F(AgentSessionTest, ALostConnectionFailsItsOrdersAndAnotherMayCome) {
     {
         Peer peer = greeted();
