@@ -13,11 +13,10 @@ std::string clean(std::string_view path) {
         const std::string_view component = path.substr(at, end - at);
         at = end + 1;
         if (component.empty() || component == ".") continue;
-        if (component != "..") {
-            kept.push_back(component);
-        } else if (!kept.empty() && kept.back() != "..") {
+        const bool up = component == "..";
+        if (up && !kept.empty() && kept.back() != "..") {
             kept.pop_back();
-        } else if (!rooted) {
+        } else if (!up || !rooted) {
             kept.push_back(component);
         }
     }

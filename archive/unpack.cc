@@ -293,7 +293,7 @@ class Unpacker {
 
     void add_pending(const Components& place, const Entry& entry) {
         for (const std::string& component : place)
-            pending_bytes_ += component.size() + sizeof component;
+            pending_bytes_ += component.size() + sizeof(std::string);
         if (pending_bytes_ <= kMaxPendingBytes) pending_.push_back({place, mtime_of(entry)});
     }
     void finish_folders() {

@@ -227,7 +227,7 @@ Status with_confined_disk(BlockBackend& disk, const std::function<Status(BlockDe
     if (child == 0) be_confined(requests.second.get(), answers.first.get(), blocks, work);
     requests.second.reset();
     answers.first.reset();
-    const Status served = Server(disk, requests.first.get(), answers.second.get()).serve();
+    Status served = Server(disk, requests.first.get(), answers.second.get()).serve();
     if (!served) ::kill(child, SIGKILL);
     const std::string words = last_words(child);
     if (!served && served.error().code == ErrorCode::kIo && !words.empty()) {

@@ -64,10 +64,10 @@ struct ContainerConfig {
     uint64_t storage_bytes = 0;
     uint64_t nano_cpus = 0;  ///< 1.5 CPUs are 1500000000; 0: one vCPU, without a limit.
 
-    std::string kernel;    ///< Path of a kernel of the user's own; empty: Drupe's.
+    std::string kernel;       ///< Path of a kernel of the user's own; empty: Drupe's.
     std::string kernel_args;  ///< Appended to the kernel's command line; printable ASCII.
-    bool console = false;  ///< Give the machine a serial console, for its kernel's log.
-    bool timing = false;   ///< Count KVM's exits at each mark.
+    bool console = false;     ///< Give the machine a serial console, for its kernel's log.
+    bool timing = false;      ///< Count KVM's exits at each mark.
 };
 
 /// A step that was under way when the row was last written. Whoever takes the container's lock and

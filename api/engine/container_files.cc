@@ -171,8 +171,7 @@ Status ContainerFiles::start_machine(ContainerLock lock) {
     machine_ = std::move(machine).value();
     TRY_ASSIGN(const bool started, engine_.await_started(*machine_));
     if (started) return ok();
-    const Status ended = close();
-    if (!ended) return ended;
+    TRY(close());
     return Error{ErrorCode::kIo, "the container's machine didn't start"};
 }
 

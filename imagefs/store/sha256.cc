@@ -1,5 +1,6 @@
-// The plain functions, not EVP: their use starts no providers and reads no configuration file, which
-// would be a tenth of what `drupe run` does before its guest runs. The code behind both is the same.
+// The plain functions, not EVP: their use starts no providers and reads no configuration file,
+// which would be a tenth of what `drupe run` does before its guest runs. The code behind both is
+// the same.
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "imagefs/store/sha256.h"
 
