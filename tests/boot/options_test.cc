@@ -19,6 +19,15 @@ TEST(KernelTest, ABzImageDescribedByAnMpTableBootsToo) {
     EXPECT_NE(outcome.out.find("-drupe\n2\n"), std::string::npos) << outcome.out << outcome.err;
 }
 
+TEST(KernelTest, ItIsToldWhatTheUserAdds) {
+    const Outcome outcome =
+        drupe({"run", "--rm", "--kernel-args", "panic=7 drupe.test=a b", "busybox", "sh", "-c",
+               "cat /proc/cmdline; sysctl kernel.panic"});
+    EXPECT_NE(outcome.out.find("drupe.test=a b\n"), std::string::npos)
+        << outcome.out << outcome.err;
+    EXPECT_NE(outcome.out.find("kernel.panic = 7\n"), std::string::npos) << outcome.out;
+}
+
 TEST(KernelTest, AFileThatIsNoKernelIsRefusedByName) {
     const Outcome outcome = drupe({"run", "--rm", "--kernel", "/etc/passwd", "busybox", "true"});
     EXPECT_EQ(outcome.exit_code, 125);
