@@ -173,7 +173,7 @@ class Engine {
         return options_.paths.run_dir(c.id);
     }
 
-    // create.cc, with the container's lock held
+    // engine.cc, with the container's lock held
     [[nodiscard]] Result<Container> record(ContainerConfig asked, std::string name,
                                            const ImageRef& image,
                                            std::optional<ContainerLock>& lock);
