@@ -134,6 +134,16 @@ TEST_F(CliTest, AnAutoRemovedContainerIsGoneWhenItsCommandIs) {
     EXPECT_EQ(drupe({"run", "--rm", "--name", "web", "busybox", "exit", "0"}).code, 0);
 }
 
+TEST_F(CliTest, AnIdFileThatCantBeWrittenStopsItInTime) {
+    for (const char* command : {"run", "create"}) {
+        const Outcome outcome =
+            drupe({command, "--cidfile", root_ + "/none/id", "busybox", "true"});
+        EXPECT_NE(outcome.code, 0);
+        EXPECT_THAT(outcome.err, HasSubstr("/none/id"));
+    }
+    EXPECT_EQ(drupe({"ps", "-aq"}).out, "");
+}
+
 TEST_F(CliTest, SignalsGoToTheWorkload) {
     const std::string id_file = root_ + "/id";
     FdPair out = make_pipe().value();

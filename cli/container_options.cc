@@ -148,7 +148,13 @@ Status check_platform(const std::string& platform) {
 }
 
 Status ContainerOptions::check_id_file() const {
-    if (id_file_.empty() || ::access(id_file_.c_str(), F_OK) != 0) return ok();
+    if (id_file_.empty()) return ok();
+    if (::access(id_file_.c_str(), F_OK) != 0) {
+        const size_t slash = id_file_.rfind('/');
+        const std::string folder = slash == std::string::npos ? "." : id_file_.substr(0, slash + 1);
+        if (::access(folder.c_str(), W_OK | X_OK) != 0) return os_error("--cidfile " + id_file_);
+        return ok();
+    }
     return Error{ErrorCode::kConflict,
                  fmt::format("the --cidfile {} is there already: remove it if its container isn't "
                              "needed any more",
