@@ -118,6 +118,13 @@ Result<ContainerConfig> merge(ContainerConfig asked, const ImageConfig& image) {
     if (asked.working_dir.empty()) asked.working_dir = image.working_dir;
     if (asked.user.empty()) asked.user = image.user;
     if (asked.stop_signal.empty()) asked.stop_signal = image.stop_signal;
+    if (!asked.health) asked.health = image.health;
+    for (const std::string& port : image.exposed_ports) {
+        const auto& known = asked.exposed_ports;
+        if (std::find(known.begin(), known.end(), port) == known.end()) {
+            asked.exposed_ports.push_back(port);
+        }
+    }
     asked.labels.insert(image.labels.begin(), image.labels.end());  // keeps the user's
     return asked;
 }

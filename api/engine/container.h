@@ -20,6 +20,31 @@ struct Ulimit {
     uint64_t hard = 0;
 };
 
+/// When a daemon starts a container again after its end.
+struct RestartPolicy {
+    enum class Kind : uint8_t { kNo, kOnFailure, kUnlessStopped, kAlways };
+    Kind kind = Kind::kNo;
+    uint32_t max_retries = 0;  ///< kOnFailure: in a row; 0: as often as it fails.
+};
+
+/// A command that a daemon runs beside the workload now and then, to see whether it does its work.
+/// Times are nanoseconds; 0: Docker's default.
+struct HealthCheck {
+    std::vector<std::string> test;  ///< {"CMD", ARG...}, {"CMD-SHELL", TEXT} or {"NONE"}.
+    uint64_t interval_ns = 0;
+    uint64_t timeout_ns = 0;
+    uint64_t start_period_ns = 0;
+    uint64_t start_interval_ns = 0;
+    uint32_t retries = 0;
+};
+
+/// What becomes of the workload's output.
+struct LogOptions {
+    std::string driver = "json-file";  ///< "json-file", "local" or "none".
+    uint64_t max_size_bytes = 0;       ///< Of one file; 0: the engine's limit.
+    uint32_t max_files = 0;            ///< 0: the engine's.
+};
+
 /// What an image says about how it wants to be run (the `config` object of OCI's image
 /// specification).
 struct ImageConfig {
@@ -32,6 +57,8 @@ struct ImageConfig {
     std::map<std::string, std::string> labels;
     std::vector<std::string> exposed_ports;
     std::vector<std::string> volumes;
+    std::optional<HealthCheck> health;
+    std::vector<std::string> shell;  ///< For CMD-SHELL; empty: /bin/sh -c.
 };
 
 /// How a container runs. Before creation: what the user asked for, unset where the image decides.
@@ -50,9 +77,16 @@ struct ContainerConfig {
     std::string stop_signal;                 ///< "TERM", "SIGTERM" or "15". Empty: SIGTERM.
     std::optional<uint32_t> stop_timeout_s;  ///< Unset: 10.
     std::vector<Ulimit> ulimits;
+    RestartPolicy restart;
+    std::optional<HealthCheck> health;  ///< Unset: the image's; {"NONE"}: none.
+    LogOptions log;
+    std::vector<std::string> exposed_ports;  ///< "80/tcp"; words only.
+    /// "none", "default", "bridge", or a network's name or id. No network carries packets yet.
+    std::string network_mode = "default";
 
     bool tty = false;
     bool open_stdin = false;
+    bool stdin_once = false;  ///< The first client's end of input is the workload's.
     bool attach_stdin = false;
     bool attach_stdout = false;
     bool attach_stderr = false;
@@ -62,7 +96,21 @@ struct ContainerConfig {
     uint64_t memory_bytes = 0;  ///< Limit of the workload; 0: none (see machine_size()).
     /// What it may write beyond its image, at least kMinStorageBytes; 0: what its disk holds.
     uint64_t storage_bytes = 0;
-    uint64_t nano_cpus = 0;  ///< 1.5 CPUs are 1500000000; 0: one vCPU, without a limit.
+    uint64_t nano_cpus = 0;   ///< 1.5 CPUs are 1500000000; 0: one vCPU, without a limit.
+    uint64_t shm_bytes = 0;   ///< Of /dev/shm; 0: 64 MiB.
+    uint64_t pids_limit = 0;  ///< 0: none but the guest's own.
+
+    bool init = false;                 ///< An init of Drupe's is the workload's parent, and reaps.
+    bool privileged = false;           ///< All capabilities, in the guest.
+    std::vector<std::string> cap_add;  ///< As capabilities(7), with or without CAP_; "ALL".
+    std::vector<std::string> cap_drop;
+    std::vector<std::string> groups;             ///< Further groups of the user, names or numbers.
+    std::map<std::string, std::string> tmpfs;    ///< Mount point -> options ("size=64m,mode=1777").
+    std::map<std::string, std::string> sysctls;  ///< "net.core.somaxconn" -> value, in the guest.
+    std::vector<std::string> dns;                ///< Of /etc/resolv.conf.
+    std::vector<std::string> dns_options;
+    std::vector<std::string> dns_search;
+    std::vector<std::string> extra_hosts;  ///< "NAME:ADDRESS" or "NAME=ADDRESS".
 
     std::string kernel;       ///< Path of a kernel of the user's own; empty: Drupe's.
     std::string kernel_args;  ///< Appended to the kernel's command line; printable ASCII.
@@ -97,8 +145,10 @@ struct Container {
 
     uint32_t exit_code = 0;
     bool oom_killed = false;
-    std::string reason;  ///< ExitRecord::reason.
-    std::string error;   ///< Why it couldn't start or what broke it.
+    uint32_t restarts = 0;         ///< By its policy, since a user started it.
+    bool stopped_by_user = false;  ///< Its policy doesn't start it again, nor does a new daemon.
+    std::string reason;            ///< ExitRecord::reason.
+    std::string error;             ///< Why it couldn't start or what broke it.
 };
 
 inline constexpr size_t kIdDigits = 64;
@@ -111,6 +161,10 @@ inline constexpr uint64_t kMinStorageBytes = 1 << 20;
 }
 /// The program and its arguments: entrypoint, then cmd.
 [[nodiscard]] std::vector<std::string> argv_of(const ContainerConfig& config);
+
+/// "unless-stopped" and the like.
+[[nodiscard]] std::string_view to_string(RestartPolicy::Kind kind);
+[[nodiscard]] std::optional<RestartPolicy::Kind> parse_restart_kind(std::string_view name);
 
 /// What the user asked for, completed by what the image says (Docker's rules). kInvalid if neither
 /// names a program.

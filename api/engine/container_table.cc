@@ -28,11 +28,16 @@ constexpr std::array kMigrations{R"sql(
         WHERE state IN ('running', 'paused', 'restarting') OR step <> 0;
     CREATE TABLE engine_counters(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
     INSERT INTO engine_counters VALUES('next_uid', 0);
+)sql",
+                                 R"sql(
+    ALTER TABLE containers ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE containers ADD COLUMN stopped_by_user INTEGER NOT NULL DEFAULT 0;
 )sql"};
 
 constexpr std::string_view kColumns =
     "SELECT id, name, image_id, config, uid, state, step, pid, pid_started, created_at_ns, "
-    "started_at_ns, finished_at_ns, exit_code, oom_killed, reason, error FROM containers ";
+    "started_at_ns, finished_at_ns, exit_code, oom_killed, reason, error, restarts, "
+    "stopped_by_user FROM containers ";
 
 constexpr unsigned kNameAttempts = 64;
 constexpr size_t kShown = 128;  // of a query in a message
@@ -64,6 +69,8 @@ Result<Container> read_row(const Statement& row) {
     c.oom_killed = number(13) != 0;
     c.reason = row.text(14);
     c.error = row.text(15);
+    c.restarts = static_cast<uint32_t>(number(16));
+    c.stopped_by_user = number(17) != 0;
     return c;
 }
 
@@ -73,7 +80,8 @@ int bind_changing(Statement& statement, int at, const Container& c) {
     for (const uint64_t value :
          {static_cast<uint64_t>(c.step), static_cast<uint64_t>(c.pid), c.pid_started,
           c.created_at_ns, c.started_at_ns, c.finished_at_ns, static_cast<uint64_t>(c.exit_code),
-          static_cast<uint64_t>(c.oom_killed)}) {
+          static_cast<uint64_t>(c.oom_killed), static_cast<uint64_t>(c.restarts),
+          static_cast<uint64_t>(c.stopped_by_user)}) {
         statement.bind(at++, static_cast<int64_t>(value));
     }
     statement.bind(at++, c.reason);
@@ -153,10 +161,12 @@ Status ContainerTable::insert(Container& container) {
         TRY(take_name(container));
         TRY_ASSIGN(container.uid, take_uid());
         TRY_ASSIGN(auto row,
-                   db_->prepare("INSERT INTO containers(state, step, pid, pid_started, "
-                                "created_at_ns, started_at_ns, finished_at_ns, exit_code, "
-                                "oom_killed, reason, error, id, name, image_id, config, uid) "
-                                "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                   db_->prepare(
+                       "INSERT INTO containers(state, step, pid, pid_started, "
+                       "created_at_ns, started_at_ns, finished_at_ns, exit_code, "
+                       "oom_killed, restarts, stopped_by_user, reason, error, id, name, image_id, "
+                       "config, uid) "
+                       "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
         int at = bind_changing(row, 0, container);
         row.bind(at++, container.id);
         row.bind(at++, container.name);
@@ -169,11 +179,12 @@ Status ContainerTable::insert(Container& container) {
 
 Status ContainerTable::update(const Container& container) {
     return change([&]() -> Status {
-        TRY_ASSIGN(auto row,
-                   db_->prepare("UPDATE containers SET state = ?, step = ?, pid = ?, "
-                                "pid_started = ?, created_at_ns = ?, started_at_ns = ?, "
-                                "finished_at_ns = ?, exit_code = ?, oom_killed = ?, reason = ?, "
-                                "error = ? WHERE id = ? RETURNING 1"));
+        TRY_ASSIGN(
+            auto row,
+            db_->prepare("UPDATE containers SET state = ?, step = ?, pid = ?, "
+                         "pid_started = ?, created_at_ns = ?, started_at_ns = ?, "
+                         "finished_at_ns = ?, exit_code = ?, oom_killed = ?, restarts = ?, "
+                         "stopped_by_user = ?, reason = ?, error = ? WHERE id = ? RETURNING 1"));
         const int at = bind_changing(row, 0, container);
         row.bind(at, container.id);
         TRY_ASSIGN(const bool there, row.step());
