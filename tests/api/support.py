@@ -156,7 +156,8 @@ def exchange(socket_path, request, timeout=10, longest_body=1 << 20):
         return read_answer(connection, time.monotonic() + timeout, longest_body)
 
 
-def read_answer(connection, deadline, longest_body):
+def read_answer(connection, deadline, longest_body=1 << 20, head_is_enough=False):
+    """`head_is_enough`: for a success without an end, its headers are the answer."""
     data = bytearray()
 
     def more():
@@ -179,7 +180,7 @@ def read_answer(connection, deadline, longest_body):
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
     body_at = len(head) + 4
-    if status in (204, 304) or status < 200:
+    if status in (204, 304) or status < 200 or head_is_enough and status < 400:
         return Answer(status, headers, b"")
     if "content-length" in headers:
         wanted = min(int(headers["content-length"]), longest_body)
