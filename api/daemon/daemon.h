@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -7,6 +8,7 @@
 #include "api/daemon/engine_pool.h"
 #include "api/daemon/events.h"
 #include "api/daemon/execs.h"
+#include "api/daemon/health.h"
 #include "api/daemon/pending_streams.h"
 #include "api/daemon/supervisor.h"
 #include "api/engine/paths.h"
@@ -20,14 +22,19 @@ struct Daemon {
     explicit Daemon(engine::Paths where);
 
     engine::Paths paths;
-    std::string id;  ///< Of this daemon, for /info: stays the same on one $DRUPE_ROOT.
+    bool experimental = true;  ///< Docker's clients then show `docker checkpoint`.
+    std::string id;            ///< Of this daemon, for /info: stays the same on one $DRUPE_ROOT.
     EnginePool engines;
     Events events;
     Ends ends;
     PendingStreams pending_streams;
     Execs execs;
     http::Threads jobs;
+    Health health;
     Supervisor supervisor;  ///< Last: its jobs use the others.
+
+    /// Does something that keeps no request waiting, on a thread of its own.
+    void run_job(std::function<void()> job);
 };
 
 }  // namespace drupe::daemon

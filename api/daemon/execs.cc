@@ -12,8 +12,9 @@ Result<ExecState> Execs::add(ExecConfig config) {
     state.config = std::move(config);
     const MutexLock lock(mutex_);
     if (execs_.size() >= kMax) {
-        const auto idle = std::find_if(order_.begin(), order_.end(), [&](const std::string& id)
-                                       DRUPE_REQUIRES(mutex_) { return !execs_[id].running; });
+        const auto idle = std::find_if(order_.begin(), order_.end(),
+                                       [&](const std::string& id)
+                                           DRUPE_REQUIRES(mutex_) { return !execs_[id].running; });
         if (idle == order_.end()) {
             return Error{ErrorCode::kLimit, "too many programs run in containers"};
         }

@@ -72,8 +72,9 @@ class Pump {
         const bool reads_client = !client_ended_ && to_stdin_.empty();
         const bool reads_output = to_client_.empty();
         std::array<pollfd, 4> polls{{
-            {s_.client, static_cast<short>((reads_client ? POLLIN : 0) |
-                                           (to_client_.empty() ? 0 : POLLOUT)), 0},
+            {s_.client,
+             static_cast<short>((reads_client ? POLLIN : 0) | (to_client_.empty() ? 0 : POLLOUT)),
+             0},
             {s_.to_stdin.get(), static_cast<short>(to_stdin_.empty() ? 0 : POLLOUT), 0},
             {reads_output ? s_.from_stdout.get() : -1, POLLIN, 0},
             {reads_output ? s_.from_stderr.get() : -1, POLLIN, 0},
@@ -116,9 +117,8 @@ class Pump {
     }
 
     void write_stdin() {
-        const bool taken = to_stdin_.send([&](const char* data, size_t size) {
-            return ::write(s_.to_stdin.get(), data, size);
-        });
+        const bool taken = to_stdin_.send(
+            [&](const char* data, size_t size) { return ::write(s_.to_stdin.get(), data, size); });
         if (taken) return;
         s_.to_stdin.reset();
         to_stdin_ = Outgoing();

@@ -11,11 +11,11 @@ namespace drupe::daemon {
 
 /// A client's connection between its socket and a program's streams.
 struct StreamPump {
-    int client = -1;          ///< The caller's.
-    std::string early;        ///< What the client has sent already.
-    bool framed = true;       ///< Docker's frames around what goes to the client; a TTY has none.
-    Fd to_stdin;              ///< Invalid: what the client sends is dropped.
-    Fd from_stdout;           ///< Pipes; invalid: not wanted.
+    int client = -1;     ///< The caller's.
+    std::string early;   ///< What the client has sent already.
+    bool framed = true;  ///< Docker's frames around what goes to the client; a TTY has none.
+    Fd to_stdin;         ///< Invalid: what the client sends is dropped.
+    Fd from_stdout;      ///< Pipes; invalid: not wanted.
     Fd from_stderr;
     std::string detach_keys;  ///< Bytes; empty: none.
 

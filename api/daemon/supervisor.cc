@@ -30,15 +30,14 @@ bool wants_restart(const Container& c) {
         case RestartPolicy::Kind::kUnlessStopped:
             return true;
         case RestartPolicy::Kind::kOnFailure:
-            return c.exit_code != 0 &&
-                   (policy.max_retries == 0 || c.restarts < policy.max_retries);
+            return c.exit_code != 0 && (policy.max_retries == 0 || c.restarts < policy.max_retries);
     }
     return false;
 }
 
 milliseconds delay_of(const Container& c) {
-    const bool ran_well = c.finished_at_ns > c.started_at_ns &&
-                          c.finished_at_ns - c.started_at_ns >= kGoodRunNs;
+    const bool ran_well =
+        c.finished_at_ns > c.started_at_ns && c.finished_at_ns - c.started_at_ns >= kGoodRunNs;
     const unsigned doublings = ran_well ? 0 : std::min(c.restarts, kMaxDoublings);
     return std::min(kFirstDelay * (1u << doublings), kLongestDelay);
 }
@@ -60,27 +59,38 @@ Status Supervisor::adopt() {
 }
 
 void Supervisor::watch(engine::Machine machine) {
-    const std::string id = machine.container.id;
+    uint64_t number = 0;
     {
         const MutexLock lock(mutex_);
-        if (!watched_.emplace(id, true).second) return;
+        number = next_++;
+        watched_.insert(machine.container.id);
     }
     if (parts_.on_started) parts_.on_started(machine.container);
     auto shared = std::make_shared<engine::Machine>(std::move(machine));
-    loop_->post([this, id, shared] {
-        const auto [at, added] = entries_.emplace(id, Entry{std::move(*shared), nullptr});
+    loop_->post([this, number, shared] {
+        const auto [at, added] = entries_.emplace(number, Entry{std::move(*shared), nullptr});
         Entry& entry = at->second;
         if (entry.machine.ended) {  // while it was started
-            loop_->post([this, id] { on_readable(id); });
+            loop_->post([this, number] { on_readable(number); });
             return;
         }
         entry.watch =
-            loop_->on_readable(entry.machine.client.fd(), [this, id] { on_readable(id); });
+            loop_->on_readable(entry.machine.client.fd(), [this, number] { on_readable(number); });
     });
 }
 
-void Supervisor::on_readable(const std::string& id) {
-    const auto at = entries_.find(id);
+bool Supervisor::is_watched(const std::string& id) const {
+    const MutexLock lock(mutex_);
+    return watched_.contains(id);
+}
+
+void Supervisor::forget(const std::string& id) {
+    const MutexLock lock(mutex_);
+    if (const auto at = watched_.find(id); at != watched_.end()) watched_.erase(at);
+}
+
+void Supervisor::on_readable(uint64_t number) {
+    const auto at = entries_.find(number);
     if (at == entries_.end()) return;
     engine::Machine& machine = at->second.machine;
     if (!machine.ended) {
@@ -98,32 +108,28 @@ void Supervisor::end_job(engine::Machine machine) {
     const std::string id = machine.container.id;
     const bool refused = machine.ended && !machine.ended->error.empty();
     if (!refused) {
-        const auto ended = conclude(std::move(machine), true);
+        const auto ended = conclude(std::move(machine));
         if (!ended) log(LogLevel::kWarn, "container {}: {}", id, ended.error().message);
-        const MutexLock lock(mutex_);
-        watched_.erase(id);
-        return;
     }
-    const MutexLock lock(mutex_);
-    watched_.erase(id);  // the next scan tries again
+    forget(id);  // if it runs still, the next scan tries again
 }
 
-Result<engine::Ended> Supervisor::conclude(engine::Machine machine, bool started) {
+Result<engine::Ended> Supervisor::conclude(engine::Machine machine) {
     const std::string id = machine.container.id;
     TRY_ASSIGN(auto engine, parts_.engines.borrow());
     TRY_ASSIGN(engine::Ended ended, engine->conclude(machine));
     const Container& container = ended.container;
+    const bool ran = ended.record.reason != "not-started";
     if (parts_.on_ended) parts_.on_ended(container);
-    {
-        const MutexLock lock(mutex_);
-        watched_.erase(id);
+    if (ran) {
+        parts_.events.publish(
+            container_event(container, "die", {{"exitCode", std::to_string(ended.record.status)}}));
     }
-    if (started) parts_.events.publish(container_event(container, "die", {{"exitCode", std::to_string(ended.record.status)}}));
     parts_.ends.ended(id, {ended.record.status, ended.record.error});
     if (container.config.auto_remove) {
         parts_.events.publish(container_event(container, "destroy"));
         parts_.ends.removed(id);
-    } else if (started) {
+    } else if (ran) {
         consider_restart(container);
     }
     // The rest keeps nobody waiting.
@@ -180,8 +186,8 @@ void Supervisor::restart_job(const std::string& id) {
 
 void Supervisor::scan_later() {
     loop_->post([this] {
-        scan_ = loop_->after(kScanInterval,
-                             [this] { parts_.run_job([this] { scan_job(false); }); });
+        scan_ =
+            loop_->after(kScanInterval, [this] { parts_.run_job([this] { scan_job(false); }); });
     });
 }
 
@@ -191,10 +197,7 @@ void Supervisor::scan_job(bool first) {
     if (!containers) log(LogLevel::kWarn, "look at containers: {}", containers.error().message);
     for (const Container& container : containers ? containers.value() : std::vector<Container>()) {
         if (container.state == State::kRunning || container.state == State::kPaused) {
-            {
-                const MutexLock lock(mutex_);
-                if (watched_.contains(container.id)) continue;
-            }
+            if (is_watched(container.id)) continue;
             auto machine = engine.value()->watch(container.id);
             if (machine) watch(std::move(machine).value());
         } else if (first && container.state == State::kRestarting) {

@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -40,15 +41,18 @@ class Supervisor {
 
     /// A machine that has started. Any thread.
     void watch(engine::Machine machine);
-    /// Concludes a machine's end on the caller's thread: row, waiters, events, removal. started:
-    /// its workload ran. Any thread but the supervisor's.
-    Result<engine::Ended> conclude(engine::Machine machine, bool started);
+    /// Concludes a machine's end on the caller's thread: row, waiters, events, removal. Any thread
+    /// but the supervisor's.
+    [[nodiscard]] Result<engine::Ended> conclude(engine::Machine machine);
+
   private:
     struct Entry {
         engine::Machine machine;
         EventLoop::Watch watch;
     };
-    void on_readable(const std::string& id);
+    void on_readable(uint64_t number);
+    [[nodiscard]] bool is_watched(const std::string& id) const DRUPE_EXCLUDES(mutex_);
+    void forget(const std::string& id) DRUPE_EXCLUDES(mutex_);
     void end_job(engine::Machine machine);
     void consider_restart(const engine::Container& container);
     void schedule_restart(const std::string& id, std::chrono::milliseconds delay);
@@ -59,12 +63,14 @@ class Supervisor {
     Parts parts_;
     std::unique_ptr<EventLoop> loop_;
     // The loop's thread's:
-    std::map<std::string, Entry> entries_;
+    std::map<uint64_t, Entry>
+        entries_;  // by a number: a container may run again before its end is seen
     std::map<std::string, EventLoop::Watch> restarts_;
     EventLoop::Watch scan_;
 
     mutable Mutex mutex_;
-    std::map<std::string, bool> watched_ DRUPE_GUARDED_BY(mutex_);  // ids of entries_
+    std::multiset<std::string> watched_ DRUPE_GUARDED_BY(mutex_);  // ids of entries_
+    uint64_t next_ DRUPE_GUARDED_BY(mutex_) = 1;
     std::thread thread_;
 };
 

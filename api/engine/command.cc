@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "api/engine/engine.h"
@@ -17,6 +18,7 @@ constexpr milliseconds kAnswerTimeout{10'000};
 constexpr milliseconds kKillTimeout{10'000};
 constexpr milliseconds kPollStarted{4};
 constexpr int kForceTimeoutMs = 5'000;
+constexpr uint32_t kLongestStopS = 2'000'000;  // what "for ever" comes to
 
 control::Request request_of(control::Op op) {
     control::Request request;
@@ -107,17 +109,20 @@ Status Engine::force_end(const std::string& id) {
                              short_id(id))};
 }
 
-Status Engine::stop(std::string_view query, std::optional<uint32_t> timeout_s) {
+Status Engine::stop(std::string_view query, std::optional<uint32_t> timeout_s,
+                    uint32_t first_signal) {
     Verdict may = Verdict::kDo;
     TRY_ASSIGN(const Container container, check(query, Command::kStop, &may));
     if (may == Verdict::kAlready) return ok();
     const ContainerConfig& config = container.config;
     uint32_t signal = SIGTERM;
-    if (!config.stop_signal.empty()) {
+    if (first_signal != 0) {
+        signal = first_signal;
+    } else if (!config.stop_signal.empty()) {
         TRY_ASSIGN(signal, parse_signal(config.stop_signal));
     }
-    const uint32_t seconds =
-        timeout_s.value_or(config.stop_timeout_s.value_or(kDefaultStopTimeoutS));
+    const uint32_t seconds = std::min(
+        kLongestStopS, timeout_s.value_or(config.stop_timeout_s.value_or(kDefaultStopTimeoutS)));
     TRY_ASSIGN(const bool ended, signal_and_wait(container, signal, std::chrono::seconds(seconds)));
     if (!ended) {
         TRY_ASSIGN(const bool killed, signal_and_wait(container, SIGKILL, kKillTimeout));

@@ -135,8 +135,9 @@ class Engine {
     [[nodiscard]] Result<std::vector<Container>> list();
     [[nodiscard]] Result<std::vector<Container>> of_image(std::string_view image_id);
 
-    /// The stop signal, then SIGKILL after the timeout (unset: the container's own).
-    [[nodiscard]] Status stop(std::string_view query, std::optional<uint32_t> timeout_s);
+    /// The stop signal (0: the container's own), then SIGKILL after the timeout (the same).
+    [[nodiscard]] Status stop(std::string_view query, std::optional<uint32_t> timeout_s,
+                              uint32_t first_signal = 0);
     /// Sends a signal; SIGKILL waits for the end.
     [[nodiscard]] Status kill(std::string_view query, uint32_t signal);
     /// Waits until it doesn't run; its exit code.

@@ -230,9 +230,8 @@ class ConnectionExchange final : public Exchange {
 
     template <class... Parts>
     Status send(const Parts&... parts) {
-        std::array<iovec, sizeof...(parts)> vectors{
-            iovec{const_cast<char*>(std::string_view(parts).data()),
-                  std::string_view(parts).size()}...};
+        std::array<iovec, sizeof...(parts)> vectors{iovec{
+            const_cast<char*>(std::string_view(parts).data()), std::string_view(parts).size()}...};
         auto sent = send_all(vectors);
         if (!sent) failed_ = true;
         return sent;
@@ -318,7 +317,8 @@ std::unique_ptr<Exchange> Connection::begin_exchange(const Headers& headers) {
         request.headers[lower(name)] = value;
     }
     request.keep_alive = message.keep_alive();
-    request.wants_upgrade = lower(request.header("connection")).find("upgrade") != std::string::npos;
+    request.wants_upgrade =
+        lower(request.header("connection")).find("upgrade") != std::string::npos;
     const std::string_view target(message.target().data(), message.target().size());
     if (auto parsed = parse_target(target, request); !parsed) {
         refuse(400, parsed.error().message);

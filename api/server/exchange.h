@@ -21,11 +21,11 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 /// How long a client may take, and how much it may send.
 struct Limits {
     size_t head_bytes = 64 << 10;
-    size_t json_bytes = 8 << 20;                     ///< Of a body that is kept in memory.
-    std::chrono::seconds head{30};                   ///< For a request's head, from its first byte.
-    std::chrono::seconds idle{600};                  ///< Between two requests of one connection.
-    std::chrono::seconds body{120};                  ///< Without a byte of a body.
-    std::chrono::seconds write{120};                 ///< Without a byte of an answer being taken.
+    size_t json_bytes = 8 << 20;      ///< Of a body that is kept in memory.
+    std::chrono::seconds head{30};    ///< For a request's head, from its first byte.
+    std::chrono::seconds idle{600};   ///< Between two requests of one connection.
+    std::chrono::seconds body{120};   ///< Without a byte of a body.
+    std::chrono::seconds write{120};  ///< Without a byte of an answer being taken.
     size_t connections = 4096;
 };
 

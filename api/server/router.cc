@@ -72,15 +72,17 @@ Status check_version(const Request& request) {
     const auto asked = parse_version(*request.api_version);
     if (!asked) return Error{ErrorCode::kInvalid, "invalid API version " + *request.api_version};
     if (*asked > *parse_version(kApiVersion)) {
-        return Error{ErrorCode::kInvalid,
-                     fmt::format("client version {} is too new. Maximum supported API version is {}",
-                                 *request.api_version, kApiVersion)};
+        return Error{
+            ErrorCode::kInvalid,
+            fmt::format("client version {} is too new. Maximum supported API version is {}",
+                        *request.api_version, kApiVersion)};
     }
     if (*asked < *parse_version(kMinApiVersion)) {
-        return Error{ErrorCode::kInvalid,
-                     fmt::format("client version {} is too old. Minimum supported API version is {}, "
-                                 "please upgrade your client to a newer version",
-                                 *request.api_version, kMinApiVersion)};
+        return Error{
+            ErrorCode::kInvalid,
+            fmt::format("client version {} is too old. Minimum supported API version is {}, "
+                        "please upgrade your client to a newer version",
+                        *request.api_version, kMinApiVersion)};
     }
     return ok();
 }
@@ -109,8 +111,8 @@ void Router::handle(Exchange& exchange) const {
         if (found != nullptr) {
             done = found->route(exchange, parameters);
         } else if (path_known) {
-            static_cast<void>(exchange.reply(405, "application/json",
-                                             "{\"message\":\"method not allowed\"}\n"));
+            static_cast<void>(
+                exchange.reply(405, "application/json", "{\"message\":\"method not allowed\"}\n"));
         } else {
             done = Error{ErrorCode::kNotFound, "page not found"};
         }

@@ -165,8 +165,8 @@ class RealServer final : public Server {
         } catch (const std::exception& exception) {
             log(LogLevel::kError, "a request failed: {}", exception.what());
             if (!exchange->answered()) {
-                static_cast<void>(exchange->reply(500, "application/json",
-                                                  "{\"message\":\"internal error\"}\n"));
+                static_cast<void>(
+                    exchange->reply(500, "application/json", "{\"message\":\"internal error\"}\n"));
             }
         }
         return connection.end_exchange(*exchange);
