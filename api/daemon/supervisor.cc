@@ -79,6 +79,16 @@ void Supervisor::watch(engine::Machine machine) {
     });
 }
 
+Supervisor::Claim::Claim(Supervisor& supervisor, std::string id)
+    : supervisor_(supervisor), id_(std::move(id)) {
+    const MutexLock lock(supervisor_.mutex_);
+    supervisor_.watched_.insert(id_);
+}
+
+Supervisor::Claim::~Claim() {
+    supervisor_.forget(id_);
+}
+
 bool Supervisor::is_watched(const std::string& id) const {
     const MutexLock lock(mutex_);
     return watched_.contains(id);
@@ -125,7 +135,7 @@ Result<engine::Ended> Supervisor::conclude(engine::Machine machine) {
         parts_.events.publish(
             container_event(container, "die", {{"exitCode", std::to_string(ended.record.status)}}));
     }
-    parts_.ends.ended(id, {ended.record.status, ended.record.error});
+    parts_.ends.ended(id, {ended.record.status, ran ? ended.record.error : ""});
     if (container.config.auto_remove) {
         parts_.events.publish(container_event(container, "destroy"));
         parts_.ends.removed(id);
@@ -169,6 +179,7 @@ void Supervisor::restart_job(const std::string& id) {
     if (!engine) return;
     const auto container = engine.value()->find(id);
     if (!container || container.value().state != State::kRestarting) return;  // stopped, removed
+    const Claim claim(*this, id);
     engine::StartRequest request;
     request.by_policy = true;
     auto machine = engine.value()->start(id, std::move(request));

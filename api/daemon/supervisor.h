@@ -39,6 +39,18 @@ class Supervisor {
     /// policy wants to run.
     [[nodiscard]] Status adopt();
 
+    /// While it lives, a container is being started, and its machine is the starter's. Any thread.
+    class Claim {
+      public:
+        Claim(Supervisor& supervisor, std::string id);
+        Claim(const Claim&) = delete;
+        Claim& operator=(const Claim&) = delete;
+        ~Claim();
+
+      private:
+        Supervisor& supervisor_;
+        std::string id_;
+    };
     /// A machine that has started. Any thread.
     void watch(engine::Machine machine);
     /// Concludes a machine's end on the caller's thread: row, waiters, events, removal. Any thread

@@ -39,6 +39,15 @@ void publish(const Call& call, const Container& container, const char* action,
     call.daemon.events.publish(container_event(container, action, more));
 }
 
+void publish_kill(const Call& call, const Container& container, uint32_t signal) {
+    publish(call, container, "kill", {{"signal", std::to_string(signal)}});
+}
+
+uint32_t stop_signal_of(const Container& container) {
+    const auto parsed = engine::parse_signal(container.config.stop_signal);
+    return parsed ? parsed.value() : SIGTERM;
+}
+
 /// Whoever attached before gets the streams from the first byte on.
 Result<engine::Machine> launch(const Call& call, engine::Engine& engine,
                                const Container& container) {
@@ -59,6 +68,7 @@ Result<engine::Machine> launch(const Call& call, engine::Engine& engine,
 }
 
 Status start(const Call& call, engine::Engine& engine, const Container& container) {
+    const daemon::Supervisor::Claim claim(call.daemon.supervisor, container.id);
     auto launched = launch(call, engine, container);
     if (!launched) return explain_start(container, launched.error());
     engine::Machine machine = std::move(launched).value();
@@ -81,6 +91,7 @@ Status stop(const Call& call, engine::Engine& engine, const Container& container
         if (now.state == State::kRestarting) now.state = State::kExited;
     }));
     TRY_ASSIGN(const uint32_t signal, signal_of(call, 0));
+    publish_kill(call, container, signal != 0 ? signal : stop_signal_of(container));
     TRY(engine.stop(container.id, timeout, signal));
     publish(call, container, "stop");
     return ok();
@@ -129,16 +140,15 @@ Status kill_container(const Call& call) {
     TRY_ASSIGN(const uint32_t signal, signal_of(call, SIGKILL));
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(const Container container, engine->find(call.id()));
-    if (signal == SIGKILL || signal == SIGTERM) {
-        TRY(engine->amend(container.id, [](Container& now) { now.stopped_by_user = true; }));
-    }
-    auto killed = engine->kill(container.id, signal);
-    if (!killed && killed.error().code == ErrorCode::kConflict) {
+    if (verdict(container.state, engine::Command::kKill) != engine::Verdict::kDo) {
         return Error{ErrorCode::kConflict, "cannot kill container: " + call.id() + ": container " +
                                                container.id + " is not running"};
     }
-    TRY(std::move(killed));
-    publish(call, container, "kill", {{"signal", std::to_string(signal)}});
+    if (signal == SIGKILL || signal == stop_signal_of(container)) {
+        TRY(engine->amend(container.id, [](Container& now) { now.stopped_by_user = true; }));
+    }
+    publish_kill(call, container, signal);
+    TRY(engine->kill(container.id, signal));
     return call.answer(204);
 }
 

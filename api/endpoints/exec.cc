@@ -1,5 +1,7 @@
 // POST /containers/{id}/exec, POST /exec/{id}/start, GET /exec/{id}/json, POST /exec/{id}/resize
 
+#include <sys/socket.h>
+
 #include "api/daemon/container_event.h"
 #include "api/daemon/detach_keys.h"
 #include "api/daemon/stream_pump.h"
@@ -84,6 +86,14 @@ void conclude_later(daemon::Daemon& daemon, const std::string& id, engine::ExecS
     daemon.run_job([&daemon, id, shared, wait_id] { conclude(daemon, id, *shared, wait_id); });
 }
 
+/// One line for the client of a stream.
+Status say(int client, bool framed, std::string text) {
+    text += "\r\n";
+    if (framed) text.insert(0, daemon::frame_head(1, text.size()));
+    ::send(client, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    return ok();
+}
+
 Result<uint64_t> send_wait(engine::ExecSession& session) {
     control::Request wait;
     wait.op = control::Op::kWait;
@@ -137,6 +147,8 @@ Status start_attached(const Call& call, const ExecState& exec, const StartWish& 
                    daemon::parse_detach_keys(config.detach_keys.empty() ? "ctrl-p,ctrl-q"
                                                                         : config.detach_keys));
     }
+    // Clients read why it can't be started from the stream, and its exit code from the exec.
+    TRY_ASSIGN(auto hijacked, call.http.hijack(stream_type(call, !tty)));
     std::optional<engine::ExecSession> session;
     uint64_t wait_id = 0;
     {
@@ -145,13 +157,12 @@ Status start_attached(const Call& call, const ExecState& exec, const StartWish& 
             begin(engine.engine(), config, std::move(pipes.theirs), wish.rows, wish.columns);
         if (!begun) {
             call.daemon.execs.ended(exec.id, exec_exit_code(begun.error()));
-            return Error{ErrorCode::kInvalid, explain_exec(config.argv.front(), begun.error())};
+            return say(hijacked.fd, !tty, explain_exec(config.argv.front(), begun.error()));
         }
         session = std::move(begun).value();
         call.daemon.execs.runs(exec.id, session->session);
         TRY_ASSIGN(wait_id, send_wait(*session));
     }
-    TRY_ASSIGN(auto hijacked, call.http.hijack(stream_type(call, !tty)));
     pipes.pump.client = hijacked.fd;
     pipes.pump.early = std::move(hijacked.early);
     const auto end = pipes.pump.run();

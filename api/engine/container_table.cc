@@ -139,8 +139,9 @@ Status ContainerTable::take_name(Container& container) {
         if (!taken) return ok();
         if (!generated) {
             return Error{ErrorCode::kConflict,
-                         fmt::format("the container name \"/{}\" is already in use by container "
-                                     "\"{}\": remove or rename that one to use the name again",
+                         fmt::format("Conflict. The container name \"/{}\" is already in use by container "
+                                     "\"{}\". You have to remove (or rename) that container to be "
+                                     "able to reuse that name.",
                                      container.name, holder.text(0))};
         }
     }
