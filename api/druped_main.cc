@@ -18,6 +18,7 @@
 #include "api/server/listen.h"
 #include "api/server/router.h"
 #include "api/server/server.h"
+#include "api/server/tls_gate.h"
 #include "base/log.h"
 
 namespace drupe {
@@ -28,6 +29,8 @@ struct Options {
     std::string group = "drupe";
     std::string data_root;
     std::string pid_file;
+    http::TlsFiles tls;
+    bool tls_verify = false;  ///< As Docker's; there is no TCP without it.
 };
 
 int fail(const Error& error) {
@@ -45,7 +48,38 @@ Result<Fd> take_root(const std::string& root) {
     return lock;
 }
 
-Status listen_on(http::Server& server, const std::string& host, const Options& options) {
+/// tcp://HOST:PORT, where clients have to show a certificate.
+Status listen_on_tcp(http::TlsGate* gate, const std::string& host) {
+    const std::string place = host.substr(6);
+    const size_t colon = place.rfind(':');
+    if (colon == std::string::npos) {
+        return Error{ErrorCode::kInvalid, "-H " + host + ": write tcp://HOST:PORT"};
+    }
+    if (gate == nullptr) {
+        return Error{ErrorCode::kInvalid,
+                     "-H " + host +
+                         ": whoever can reach it would be root on this host, so clients "
+                         "have to show a certificate: give --tlscacert, --tlscert and --tlskey"};
+    }
+    std::string name = place.substr(0, colon);
+    if (name.size() > 2 && name.front() == '[') name = name.substr(1, name.size() - 2);
+    TRY_ASSIGN(Fd socket, http::listen_tcp(name, place.substr(colon + 1)));
+    return gate->listen(std::move(socket));
+}
+
+Result<std::unique_ptr<http::TlsGate>> make_gate(http::Server& server, const Options& options) {
+    const http::TlsFiles& tls = options.tls;
+    if (tls.ca.empty() && tls.certificate.empty() && tls.key.empty()) {
+        return std::unique_ptr<http::TlsGate>();
+    }
+    if (tls.ca.empty() || tls.certificate.empty() || tls.key.empty()) {
+        return Error{ErrorCode::kInvalid, "--tlscacert, --tlscert and --tlskey belong together"};
+    }
+    return http::TlsGate::make(tls, [&server](Fd plain) { server.serve(std::move(plain)); });
+}
+
+Status listen_on(http::Server& server, http::TlsGate* gate, const std::string& host,
+                 const Options& options) {
     if (host.starts_with("unix://")) {
         const std::string path = host.substr(7);
         const size_t slash = path.rfind('/');
@@ -65,8 +99,10 @@ Status listen_on(http::Server& server, const std::string& host, const Options& o
         }
         return ok();
     }
-    return Error{ErrorCode::kInvalid,
-                 "-H " + host + ": write unix://PATH, or fd:// for systemd's sockets"};
+    if (host.starts_with("tcp://")) return listen_on_tcp(gate, host);
+    return Error{ErrorCode::kInvalid, "-H " + host +
+                                          ": write unix://PATH, tcp://HOST:PORT, or "
+                                          "fd:// for systemd's sockets"};
 }
 
 Status write_pid_file(const std::string& path) {
@@ -111,9 +147,12 @@ int serve(const Options& options) {
     auto server = http::Server::make(std::move(server_options),
                                      [&](http::Exchange& exchange) { router.handle(exchange); });
     if (!server) return fail(server.error());
+    const auto gate = make_gate(*server.value(), options);
+    if (!gate) return fail(gate.error());
     for (const std::string& host :
          options.hosts.empty() ? std::vector{own_socket} : options.hosts) {
-        if (auto listens = listen_on(*server.value(), host, options); !listens) {
+        if (auto listens = listen_on(*server.value(), gate.value().get(), host, options);
+            !listens) {
             return fail(listens.error());
         }
     }
@@ -149,13 +188,18 @@ int main(int argc, char** argv) {
     app.set_version_flag("-v,--version", "druped version " DRUPE_VERSION);
     app.add_option(
         "-H,--host", options.hosts,
-        "Where to listen: unix://PATH, or fd:// for systemd's sockets; more than once if "
-        "wanted (default unix:///run/drupe/drupe.sock)");
+        "Where to listen: unix://PATH, fd:// for systemd's sockets, tcp://HOST:PORT with TLS; more "
+        "than once if wanted (default unix:///run/drupe/drupe.sock)");
     app.add_option("-G,--group", options.group, "Group that may use Unix sockets")
         ->capture_default_str();
     app.add_option("--data-root", options.data_root,
                    "Where images and containers are (default $DRUPE_ROOT, or /var/lib/drupe)");
     app.add_option("-p,--pidfile", options.pid_file, "File for the daemon's process id");
+    app.add_option("--tlscacert", options.tls.ca,
+                   "PEM file: clients of tcp:// have to be of these");
+    app.add_option("--tlscert", options.tls.certificate, "PEM file: this daemon's certificate");
+    app.add_option("--tlskey", options.tls.key, "PEM file: its key");
+    app.add_flag("--tlsverify,--tls", options.tls_verify, "Always on: there is no TCP without");
     app.footer(
         "Example:\n  druped & docker -H unix:///run/drupe/drupe.sock run --rm busybox uname -r");
     CLI11_PARSE(app, argc, argv);
