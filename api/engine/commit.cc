@@ -66,6 +66,21 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
     return out;
 }
 
+Result<SealedDisk> Engine::seal(std::string_view query) {
+    TRY_ASSIGN(Container container, find(query));
+    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(container)));
+    TRY_ASSIGN(auto current, settle_locked(std::move(container)));
+    if (!current) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
+    if (current->state != State::kRunning) {
+        return Error{ErrorCode::kConflict, fmt::format("container {} {}", query,
+                                                       refusal(current->state, Command::kExec))};
+    }
+    Committed unused;
+    TRY_ASSIGN(SealedDisk sealed, seal_running(*current, true, unused));
+    sealed.files = {};
+    return sealed;
+}
+
 Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, Committed& out) {
     TRY_ASSIGN(ControlClient client, connect(container.id));
     Container row = container;

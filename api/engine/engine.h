@@ -147,6 +147,10 @@ class Engine {
     /// Makes an image of what a container has changed. A running one stands still meanwhile.
     [[nodiscard]] Result<Committed> commit(std::string_view query, const CommitRequest& request);
 
+    /// What a running container has written so far, as a layer under a new top: its files as they
+    /// are now. It stands still for moments. kConflict: it doesn't run.
+    [[nodiscard]] Result<SealedDisk> seal(std::string_view query);
+
     /// Connects to a running machine to see its end.
     [[nodiscard]] Result<Machine> watch(std::string_view query);
     /// Changes what a row says of a container, with its lock held; the machine isn't touched.
