@@ -14,8 +14,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<const char*, 9> kOpNames{
-    "status", "attach", "exec", "signal", "resize", "wait", "kill", "release_disk", "replace_disk"};
+constexpr std::array<const char*, 11> kOpNames{"status",       "attach", "exec",  "signal",
+                                               "resize",       "wait",   "kill",  "release_disk",
+                                               "replace_disk", "pause",  "resume"};
 
 Result<Op> op_from(const std::string& name) {
     for (size_t i = 0; i < kOpNames.size(); ++i)
@@ -67,6 +68,7 @@ json machine_to_json(const MachineStatus& status) {
             {"guest_faults", status.guest_faults},
             {"last_fault", status.last_fault},
             {"sessions", status.sessions},
+            {"paused", status.paused},
             {"disk_released", status.disk_released},
             {"disk_waits_for_room", status.disk_waits_for_room}};
 }
@@ -77,6 +79,7 @@ Status machine_from_json(const json& value, MachineStatus& status) {
     in.get("guest_faults", status.guest_faults);
     in.get("last_fault", status.last_fault);
     in.get_list("sessions", status.sessions, protocol::kMaxSessions);
+    in.get("paused", status.paused);
     in.get("disk_released", status.disk_released);
     in.get("disk_waits_for_room", status.disk_waits_for_room);
     return in.status();

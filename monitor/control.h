@@ -39,6 +39,9 @@ enum class Op : uint8_t {
                    ///< more, and its guest waits with every access until kReplaceDisk.
     kReplaceDisk,  ///< disk -> consistent. The root disk goes on with these files, of the same
                    ///< size and content.
+    kPause,        ///< Answered when no vCPU is in the guest any more. os_error EALREADY: it is
+                   ///< paused.
+    kResume,       ///< os_error EALREADY: it isn't paused. A kSignal resumes, too.
 };
 
 /// Which descriptors ride along, in the order stdin, stdout, stderr.
@@ -76,6 +79,7 @@ struct MachineStatus {
     uint64_t guest_faults = 0;
     std::string last_fault;
     std::vector<uint32_t> sessions;  ///< Execs that still run.
+    bool paused = false;             ///< Its vCPUs stand still, or are about to.
     bool disk_released = false;      ///< It waits for a kReplaceDisk.
     bool disk_waits_for_room =
         false;  ///< The host is full; the guest's disk goes on when it isn't.

@@ -138,11 +138,17 @@ class Engine {
     [[nodiscard]] Status stop(std::string_view query, std::optional<uint32_t> timeout_s);
     /// Sends a signal; SIGKILL waits for the end.
     [[nodiscard]] Status kill(std::string_view query, uint32_t signal);
+    /// Its machine stands still until unpause(), a signal or its end. kConflict: it doesn't run, or
+    /// is (isn't) paused already.
+    [[nodiscard]] Status pause(std::string_view query);
+    [[nodiscard]] Status unpause(std::string_view query);
     /// Waits until it doesn't run; its exit code.
     [[nodiscard]] Result<uint32_t> wait(std::string_view query);
     [[nodiscard]] Status remove(std::string_view query, bool force);
 
-    /// Makes an image of what a container has changed. A running one stands still meanwhile.
+    /// Makes an image of what a container has changed. A running one stands still meanwhile; a
+    /// paused one goes on for the moment that its guest takes to write its files out (not without
+    /// request.pause).
     [[nodiscard]] Result<Committed> commit(std::string_view query, const CommitRequest& request);
 
     /// Connects to a running machine and gives it further streams.
@@ -205,6 +211,13 @@ class Engine {
     // container_files.cc, with the lock held
     /// Sees such a machine end, whose input has ended, and takes the row's step back.
     [[nodiscard]] Status end_for_files(Container& container);
+
+    // pause.cc
+    [[nodiscard]] Status change_pause(std::string_view query, Command command);
+    /// False: it is as wanted already.
+    [[nodiscard]] Result<bool> order_pause(const std::string& id, bool pause);
+    /// A signal has resumed a container that was paused: its row says so.
+    [[nodiscard]] Status note_resumed(const Container& container);
 
     // command.cc
     [[nodiscard]] Result<Container> check(std::string_view query, Command command, Verdict* out);

@@ -516,5 +516,60 @@ TEST_F(EngineTest, OfTwoProcessesThatTakeOneNameExactlyOneGetsIt) {
     EXPECT_EQ(entries("/containers"), 1u);
 }
 
+TEST_F(EngineTest, APausedContainerSaysSoAndGoesOnWhenItIsTold) {
+    const Machine machine = run({"sleep"}, "web");
+    ASSERT_TRUE(engine_->pause("web"));
+    EXPECT_EQ(engine_->find("web").value().state, State::kPaused);
+    const auto again = engine_->pause("web");
+    ASSERT_FALSE(again);
+    EXPECT_EQ(again.error().message, "Container " + machine.container.id + " is already paused");
+    EXPECT_EQ(again.error().code, ErrorCode::kConflict);
+    EXPECT_FALSE(engine_->exec("web", {}));
+    ASSERT_TRUE(engine_->unpause("web"));
+    EXPECT_EQ(engine_->find("web").value().state, State::kRunning);
+    const auto twice = engine_->unpause("web");
+    ASSERT_FALSE(twice);
+    EXPECT_EQ(twice.error().message, "Container " + machine.container.id + " is not paused");
+}
+
+TEST_F(EngineTest, APausedContainerIsKilledStoppedAndSignalledAsARunningOneIs) {
+    for (const std::string how : {"kill", "stop"}) {
+        const Machine machine = run({"sleep"}, how);
+        ASSERT_TRUE(engine_->pause(how));
+        ASSERT_TRUE(how == "kill" ? engine_->kill(how, SIGKILL) : engine_->stop(how, {}));
+        EXPECT_EQ(engine_->find(how).value().state, State::kExited);
+    }
+    const Machine machine = run({"sleep"}, "hup");
+    ASSERT_TRUE(engine_->pause("hup"));
+    ASSERT_TRUE(engine_->kill("hup", SIGHUP));
+    EXPECT_EQ(engine_->find("hup").value().state, State::kRunning);
+}
+
+TEST_F(EngineTest, APauseThatWasCutShortIsFinishedByTheNextCommand) {
+    const Machine machine = run({"sleep"}, "web");
+    ASSERT_TRUE(dies_at("paused", [](Engine& engine) { (void)engine.pause("web"); }));
+    EXPECT_EQ(engine_->find("web").value().state, State::kRunning);
+    ASSERT_TRUE(engine_->pause("web"));
+    EXPECT_EQ(engine_->find("web").value().state, State::kPaused);
+    ASSERT_TRUE(engine_->unpause("web"));
+}
+
+TEST_F(EngineTest, ACommitOfAPausedContainerLeavesItPaused) {
+    const Machine machine = run({"sleep"}, "web");
+    ASSERT_TRUE(engine_->pause("web"));
+    const auto committed = engine_->commit("web", {});
+    ASSERT_TRUE(committed) << committed.error().message;
+    EXPECT_TRUE(committed.value().consistent);
+    EXPECT_EQ(engine_->find("web").value().state, State::kPaused);
+    EXPECT_FALSE(engine_->pause("web"));
+}
+
+TEST_F(EngineTest, OnlyWhatRunsIsPaused) {
+    ASSERT_TRUE(engine_->create(config({"sleep"}), "new"));
+    const auto paused = engine_->pause("new");
+    ASSERT_FALSE(paused);
+    EXPECT_THAT(paused.error().message, HasSubstr("is not running"));
+}
+
 }  // namespace
 }  // namespace drupe::engine

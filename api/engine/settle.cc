@@ -75,6 +75,9 @@ Result<std::optional<Container>> Engine::settle_locked(Container container) {
     if (container.step == Step::kCommitting) {
         if (lives) {
             TRY(return_disk(container));
+            if (container.state == State::kPaused) {  // it was to go on for the commit only
+                TRY(order_pause(container.id, true));
+            }
         }
         container.step = Step::kNone;
         TRY(table_.update(container));
@@ -154,7 +157,7 @@ Result<Ended> Engine::conclude(Machine& machine) {
     }
     TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(machine.container)));
     auto now = table_.by_id(machine.container.id);
-    if (now && now.value().state == State::kRunning) return end(std::move(now).value());
+    if (now && has_machine(now.value().state)) return end(std::move(now).value());
     if (!now && now.error().code != ErrorCode::kNotFound) return std::move(now).error();
     // Somebody else has written it down already, or removed the container.
     Ended ended{now ? std::move(now).value() : machine.container,

@@ -98,6 +98,10 @@ class AgentSession {
     /// Said Hello, not lost.
     [[nodiscard]] virtual bool ready() const = 0;
 
+    /// While the guest stands still no order's time passes (it starts anew when one is over), and
+    /// no lost stream is opened again.
+    virtual void hold(bool held) = 0;
+
     /// Sends an order. on_answer is called iff this succeeds, with kLimit when the time is over
     /// (what the guest does afterwards is ignored). Fails with kConflict when not ready(), kLimit
     /// when too many orders are unanswered or too many bytes unsent, kInvalid for an order that

@@ -155,8 +155,8 @@ class FakeMonitor {
         reply.id = request.value().id;
         switch (request.value().op) {
             case control::Op::kStatus:
-                reply.machine =
-                    control::MachineStatus{ended_ ? "ended" : "running", 0, "", {}, released_};
+                reply.machine = control::MachineStatus{
+                    ended_ ? "ended" : "running", 0, "", {}, paused_, released_};
                 break;
             case control::Op::kWait:
                 if (what_ == "crowded") {
@@ -170,8 +170,19 @@ class FakeMonitor {
                     break;
                 }
                 return ended_ ? tell_waiters() : void();
+            case control::Op::kPause:
+            case control::Op::kResume: {
+                const bool pause = request.value().op == control::Op::kPause;
+                if (std::exchange(paused_, pause) == pause) {
+                    reply.error = "it is so already";
+                    reply.os_error = EALREADY;
+                }
+                break;
+            }
             case control::Op::kSignal:
                 answer(fd, reply);
+                paused_ = false;
+                if (request.value().signal == SIGHUP) return;
                 if (request.value().signal == SIGKILL || what_ != "stubborn") {
                     finish("exited", 128 + request.value().signal);
                 }
@@ -206,6 +217,7 @@ class FakeMonitor {
                 disk_ = {};
                 for (int* top : {&config_.root_disk.top_data_fd, &config_.root_disk.top_meta_fd})
                     if (*top >= 0) ::close(std::exchange(*top, -1));
+                require(!paused_ || !request.value().freeze, "a paused guest can't freeze");
                 frozen_ = request.value().freeze && what_ != "unfrozen";
                 reply.consistent = frozen_;
                 break;
@@ -262,7 +274,8 @@ class FakeMonitor {
     std::vector<std::pair<int, uint64_t>> waiters_;
     ExitRecord record_;
     bool released_ = false;  // the root disk
-    bool frozen_ = false;    // when it was released
+    bool paused_ = false;
+    bool frozen_ = false;  // when it was released
     control::Disk disk_;
     uint32_t exec_status_ = 0;
     bool ended_ = false;
