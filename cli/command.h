@@ -44,6 +44,7 @@ int load_command(int argc, char** argv);
 int login_command(int argc, char** argv);
 int logout_command(int argc, char** argv);
 int logs_command(int argc, char** argv);
+int pause_command(int argc, char** argv);
 int ps_command(int argc, char** argv);
 int pull_command(int argc, char** argv);
 int push_command(int argc, char** argv);
@@ -55,6 +56,7 @@ int start_command(int argc, char** argv);
 int stop_command(int argc, char** argv);
 int system_command(int argc, char** argv);
 int tag_command(int argc, char** argv);
+int unpause_command(int argc, char** argv);
 int version_command(int argc, char** argv);
 int wait_command(int argc, char** argv);
 

@@ -23,6 +23,8 @@ constexpr std::array kCommands{
     CommandInfo{"start", "Start containers that don't run", start_command},
     CommandInfo{"stop", "Stop running containers", stop_command},
     CommandInfo{"kill", "Send a signal to running containers", kill_command},
+    CommandInfo{"pause", "Have running containers stand still", pause_command},
+    CommandInfo{"unpause", "Let paused containers go on", unpause_command},
     CommandInfo{"wait", "Wait until containers stop, and print their exit codes", wait_command},
     CommandInfo{"attach", "Connect to the streams of a running container", attach_command},
     CommandInfo{"logs", "Print what a container has written", logs_command},
