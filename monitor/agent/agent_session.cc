@@ -33,6 +33,7 @@ Kind kind_of(const Order& order) {
                                  [](const protocol::Resize&) { return Kind::kResize; },
                                  [](const protocol::Forget&) { return Kind::kForget; },
                                  [](const protocol::Freeze&) { return Kind::kFreeze; },
+                                 [](const protocol::Limits&) { return Kind::kLimits; },
                                  [](const protocol::Thaw&) { return Kind::kThaw; },
                                  [](const protocol::Shutdown&) { return Kind::kShutdown; }},
                       order);
