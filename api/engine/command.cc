@@ -7,6 +7,7 @@
 
 #include "api/engine/engine.h"
 #include "api/engine/environment.h"
+#include "api/engine/guest_options.h"
 
 namespace drupe::engine {
 namespace {
@@ -192,6 +193,9 @@ Result<ExecSession> Engine::exec(std::string_view query, ExecRequest asked) {
     start.rows = asked.rows;
     start.columns = asked.columns;
     start.limits = session_limits(container.config);
+    start.groups = container.config.groups;
+    TRY_ASSIGN(start.capabilities, capabilities_of(container.config));
+    if (asked.privileged) start.capabilities = protocol::kAllCapabilities;
     request.stdio = std::move(asked.stdio);
     TRY_ASSIGN(ControlClient client, connect(container.id));
     TRY_ASSIGN(const auto reply, client.call(std::move(request), std::chrono::minutes(1)));

@@ -54,6 +54,7 @@ struct ExecRequest {
     std::string working_dir;       ///< Empty: the container's.
     std::string user;              ///< Empty: the container's.
     bool tty = false;
+    bool privileged = false;  ///< All capabilities, whatever the container's are.
     uint16_t rows = 0;
     uint16_t columns = 0;
     control::Stdio stdio;

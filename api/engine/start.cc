@@ -12,6 +12,7 @@
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
 #include "api/engine/environment.h"
+#include "api/engine/guest_options.h"
 #include "api/engine/machine_size.h"
 #include "api/engine/names.h"
 #include "api/engine/process.h"
@@ -181,6 +182,10 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     config.identity.domain_name = c.domain_name;
     // As Debian does for a host without an address of its own: its name resolves.
     config.identity.hosts.push_back("127.0.1.1 " + config.identity.host_name);
+    TRY_ASSIGN(const auto extra_hosts, extra_host_lines(c));
+    config.identity.hosts.insert(config.identity.hosts.end(), extra_hosts.begin(),
+                                 extra_hosts.end());
+    TRY_ASSIGN(config.identity.resolv_conf, resolv_conf_of(c));
     TRY_ASSIGN(const std::string machine_id, random_bytes(kMachineIdBytes));
     config.identity.machine_id = to_hex(machine_id);
     TRY_ASSIGN(const std::string entropy, random_bytes(kEntropyBytes));
@@ -204,6 +209,7 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     workload.columns = request.columns;
     workload.limits = session_limits(c);
     workload.memory_max = size.workload_memory_max;
+    TRY(apply_guest_options(c, workload));
     return plan;
 }
 
