@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "api/engine/engine.h"
@@ -18,6 +19,7 @@ constexpr milliseconds kAnswerTimeout{10'000};
 constexpr milliseconds kKillTimeout{10'000};
 constexpr milliseconds kPollStarted{4};
 constexpr int kForceTimeoutMs = 5'000;
+constexpr uint32_t kLongestStopS = 2'000'000;  // what "for ever" comes to
 
 control::Request request_of(control::Op op) {
     control::Request request;
@@ -108,17 +110,20 @@ Status Engine::force_end(const std::string& id) {
                              short_id(id))};
 }
 
-Status Engine::stop(std::string_view query, std::optional<uint32_t> timeout_s) {
+Status Engine::stop(std::string_view query, std::optional<uint32_t> timeout_s,
+                    uint32_t first_signal) {
     Verdict may = Verdict::kDo;
     TRY_ASSIGN(const Container container, check(query, Command::kStop, &may));
     if (may == Verdict::kAlready) return ok();
     const ContainerConfig& config = container.config;
     uint32_t signal = SIGTERM;
-    if (!config.stop_signal.empty()) {
+    if (first_signal != 0) {
+        signal = first_signal;
+    } else if (!config.stop_signal.empty()) {
         TRY_ASSIGN(signal, parse_signal(config.stop_signal));
     }
-    const uint32_t seconds =
-        timeout_s.value_or(config.stop_timeout_s.value_or(kDefaultStopTimeoutS));
+    const uint32_t seconds = std::min(
+        kLongestStopS, timeout_s.value_or(config.stop_timeout_s.value_or(kDefaultStopTimeoutS)));
     TRY_ASSIGN(const bool ended, signal_and_wait(container, signal, std::chrono::seconds(seconds)));
     if (!ended) {
         TRY_ASSIGN(const bool killed, signal_and_wait(container, SIGKILL, kKillTimeout));
@@ -168,15 +173,45 @@ Result<uint32_t> Engine::wait(std::string_view query) {
                  fmt::format("container {} was removed before its exit code was read", query)};
 }
 
+Result<Machine> Engine::connect_and_wait(Container container) {
+    TRY_ASSIGN(ControlClient client, connect(container.id));
+    TRY_ASSIGN(const uint64_t wait_id, client.send(request_of(control::Op::kWait)));
+    return Machine{std::move(container), std::move(client), wait_id, {}, {}};
+}
+
+Result<Machine> Engine::watch(std::string_view query) {
+    TRY_ASSIGN(Container container, find(query));
+    return connect_and_wait(std::move(container));
+}
+
 Result<Machine> Engine::attach(std::string_view query, control::Stdio stdio) {
     Verdict may = Verdict::kDo;
     TRY_ASSIGN(Container container, check(query, Command::kAttach, &may));
-    TRY_ASSIGN(ControlClient client, connect(container.id));
-    TRY_ASSIGN(const uint64_t wait_id, client.send(request_of(control::Op::kWait)));
+    TRY_ASSIGN(Machine machine, connect_and_wait(std::move(container)));
     control::Request request = request_of(control::Op::kAttach);
     request.stdio = std::move(stdio);
+    TRY(machine.client.call(std::move(request), kAnswerTimeout));
+    return machine;
+}
+
+Status Engine::resize(std::string_view query, uint32_t session, uint16_t rows, uint16_t columns) {
+    Verdict may = Verdict::kDo;
+    TRY_ASSIGN(const Container container, check(query, Command::kResize, &may));
+    TRY_ASSIGN(ControlClient client, connect(container.id));
+    control::Request request = request_of(control::Op::kResize);
+    request.session = session;
+    request.rows = rows;
+    request.columns = columns;
     TRY(client.call(std::move(request), kAnswerTimeout));
-    return Machine{std::move(container), std::move(client), wait_id, {}, {}};
+    return ok();
+}
+
+Status Engine::amend(std::string_view query, const std::function<void(Container&)>& change) {
+    TRY_ASSIGN(const Container found, find(query));
+    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(found)));
+    TRY_ASSIGN(Container now, table_.by_id(found.id));
+    change(now);
+    return table_.update(now);
 }
 
 Result<ExecSession> Engine::exec(std::string_view query, ExecRequest asked) {

@@ -138,10 +138,12 @@ Status ContainerTable::take_name(Container& container) {
         TRY_ASSIGN(const bool taken, holder.step());
         if (!taken) return ok();
         if (!generated) {
-            return Error{ErrorCode::kConflict,
-                         fmt::format("the container name \"/{}\" is already in use by container "
-                                     "\"{}\": remove or rename that one to use the name again",
-                                     container.name, holder.text(0))};
+            return Error{
+                ErrorCode::kConflict,
+                fmt::format("Conflict. The container name \"/{}\" is already in use by container "
+                            "\"{}\". You have to remove (or rename) that container to be "
+                            "able to reuse that name.",
+                            container.name, holder.text(0))};
         }
     }
     return Error{ErrorCode::kLimit, "found no free name for the container: give it one (--name)"};

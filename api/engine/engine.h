@@ -25,6 +25,7 @@ struct StartRequest {
     control::Stdio stdio;  ///< The monitor's ends of the streams; unset: not attached.
     uint16_t rows = 0;     ///< Of the terminal.
     uint16_t columns = 0;
+    bool by_policy = false;  ///< A restart by its policy, of a container that waits for it.
     Fd console;  ///< Where the kernel's log goes if config.console; unset: the container's file.
 };
 
@@ -135,8 +136,9 @@ class Engine {
     [[nodiscard]] Result<std::vector<Container>> list();
     [[nodiscard]] Result<std::vector<Container>> of_image(std::string_view image_id);
 
-    /// The stop signal, then SIGKILL after the timeout (unset: the container's own).
-    [[nodiscard]] Status stop(std::string_view query, std::optional<uint32_t> timeout_s);
+    /// The stop signal (0: the container's own), then SIGKILL after the timeout (the same).
+    [[nodiscard]] Status stop(std::string_view query, std::optional<uint32_t> timeout_s,
+                              uint32_t first_signal = 0);
     /// Sends a signal; SIGKILL waits for the end.
     [[nodiscard]] Status kill(std::string_view query, uint32_t signal);
     /// Its machine stands still until unpause(), a signal or its end. kConflict: it doesn't run, or
@@ -152,10 +154,18 @@ class Engine {
     /// request.pause).
     [[nodiscard]] Result<Committed> commit(std::string_view query, const CommitRequest& request);
 
+    /// Connects to a running machine to see its end.
+    [[nodiscard]] Result<Machine> watch(std::string_view query);
+    /// Changes what a row says of a container, with its lock held; the machine isn't touched.
+    [[nodiscard]] Status amend(std::string_view query,
+                               const std::function<void(Container&)>& change);
     /// Connects to a running machine and gives it further streams.
     [[nodiscard]] Result<Machine> attach(std::string_view query, control::Stdio stdio);
     /// The Error of a program that can't be started has its os_errno (ENOENT, EACCES, ...).
     [[nodiscard]] Result<ExecSession> exec(std::string_view query, ExecRequest request);
+    /// The size of the workload's terminal, or of an exec's.
+    [[nodiscard]] Status resize(std::string_view query, uint32_t session, uint16_t rows,
+                                uint16_t columns);
 
     /// Access to a container's files, whatever its state. One that doesn't run gets its machine
     /// started for that, and stays locked (start, rm and commit wait) until the access ends; its
@@ -223,6 +233,7 @@ class Engine {
     // command.cc
     [[nodiscard]] Result<Container> check(std::string_view query, Command command, Verdict* out);
     [[nodiscard]] Result<ControlClient> connect(const std::string& id) const;
+    [[nodiscard]] Result<Machine> connect_and_wait(Container container);
     /// Signals the workload and waits; false: it still runs after the timeout.
     [[nodiscard]] Result<bool> signal_and_wait(const Container& container, uint32_t signal,
                                                std::chrono::milliseconds timeout);

@@ -20,7 +20,8 @@ json list_or_null(const Strings& list) {
 }
 
 json state_json(const Container& container) {
-    const bool running = container.state == State::kRunning || container.state == State::kPaused;
+    const bool running = container.state == State::kRunning || container.state == State::kPaused ||
+                         container.state == State::kRestarting;
     return {{"Status", to_string(container.state)},
             {"Running", running},
             {"Paused", container.state == State::kPaused},
@@ -34,82 +35,219 @@ json state_json(const Container& container) {
             {"FinishedAt", time_text(container.finished_at_ns)}};
 }
 
+json health_json(const HealthCheck& health) {
+    json value{{"Test", health.test}};
+    if (health.interval_ns != 0) value["Interval"] = health.interval_ns;
+    if (health.timeout_ns != 0) value["Timeout"] = health.timeout_ns;
+    if (health.start_period_ns != 0) value["StartPeriod"] = health.start_period_ns;
+    if (health.start_interval_ns != 0) value["StartInterval"] = health.start_interval_ns;
+    if (health.retries != 0) value["Retries"] = health.retries;
+    return value;
+}
+
+/// {"80/tcp": value, ...}
+json keys_json(const Strings& keys, const json& value) {
+    json object = json::object();
+    for (const std::string& key : keys) object[key] = value;
+    return object;
+}
+
 json config_json(const ContainerConfig& config, std::string_view id) {
-    json value{
-        {"Hostname", config.host_name.empty() ? short_id(id) : config.host_name},
-        {"Domainname", config.domain_name},
-        {"User", config.user},
-        {"AttachStdin", config.attach_stdin},
-        {"AttachStdout", config.attach_stdout},
-        {"AttachStderr", config.attach_stderr},
-        {"Tty", config.tty},
-        {"OpenStdin", config.open_stdin},
-        {"StdinOnce", config.attach_stdin},
-        {"Env", list_or_null(config.env)},
-        {"Cmd", config.cmd && !config.cmd->empty() ? json(*config.cmd) : json()},
-        {"Image", config.image},
-        {"Volumes", nullptr},
-        {"WorkingDir", config.working_dir},
-        {"Entrypoint",
-         config.entrypoint && !config.entrypoint->empty() ? json(*config.entrypoint) : json()},
-        {"OnBuild", nullptr},
-        {"Labels", config.labels}};
+    json value{{"Hostname", config.host_name.empty() ? short_id(id) : config.host_name},
+               {"Domainname", config.domain_name},
+               {"User", config.user},
+               {"AttachStdin", config.attach_stdin},
+               {"AttachStdout", config.attach_stdout},
+               {"AttachStderr", config.attach_stderr}};
+    if (!config.exposed_ports.empty()) {
+        value["ExposedPorts"] = keys_json(config.exposed_ports, json::object());
+    }
+    value.update({{"Tty", config.tty},
+                  {"OpenStdin", config.open_stdin},
+                  {"StdinOnce", config.stdin_once},
+                  {"Env", list_or_null(config.env)},
+                  {"Cmd", config.cmd && !config.cmd->empty() ? json(*config.cmd) : json()}});
+    if (config.health) value["Healthcheck"] = health_json(*config.health);
+    value.update(
+        {{"Image", config.image},
+         {"Volumes", nullptr},
+         {"WorkingDir", config.working_dir},
+         {"Entrypoint",
+          config.entrypoint && !config.entrypoint->empty() ? json(*config.entrypoint) : json()},
+         {"OnBuild", nullptr},
+         {"Labels", config.labels}});
     if (!config.stop_signal.empty()) value["StopSignal"] = config.stop_signal;
     if (config.stop_timeout_s) value["StopTimeout"] = *config.stop_timeout_s;
     return value;
 }
 
-json host_config_json(const ContainerConfig& config) {
-    json ulimits = json::array();
-    for (const Ulimit& limit : config.ulimits) {
+json log_json(const LogOptions& log) {
+    json options = json::object();
+    if (log.max_size_bytes != 0) options["max-size"] = std::to_string(log.max_size_bytes);
+    if (log.max_files != 0) options["max-file"] = std::to_string(log.max_files);
+    return {{"Type", log.driver}, {"Config", options}};
+}
+
+json ulimits_json(const std::vector<Ulimit>& limits) {
+    json list = json::array();
+    for (const Ulimit& limit : limits) {
         // Docker's numbers are signed: no limit is -1.
-        ulimits.push_back({{"Name", limit.name},
-                           {"Soft", static_cast<int64_t>(limit.soft)},
-                           {"Hard", static_cast<int64_t>(limit.hard)}});
+        list.push_back({{"Name", limit.name},
+                        {"Hard", static_cast<int64_t>(limit.hard)},
+                        {"Soft", static_cast<int64_t>(limit.soft)}});
     }
-    json storage;
-    if (config.storage_bytes != 0) storage = {{"size", std::to_string(config.storage_bytes)}};
-    return {{"LogConfig", {{"Type", "json-file"}, {"Config", json::object()}}},
-            {"NetworkMode", "none"},
-            {"PortBindings", json::object()},
-            {"RestartPolicy", {{"Name", "no"}, {"MaximumRetryCount", 0}}},
-            {"AutoRemove", config.auto_remove},
-            {"ReadonlyRootfs", config.read_only},
-            {"StorageOpt", storage},
-            {"Privileged", false},
-            {"Runtime", "drupe"},
-            {"Memory", config.memory_bytes},
-            {"NanoCpus", config.nano_cpus},
-            {"Ulimits", ulimits}};
+    return list;
+}
+
+/// Every member that Docker has: what we don't honour says that it isn't set.
+json host_config_json(const ContainerConfig& config) {
+    constexpr uint64_t kDefaultShmBytes = 64 << 20;
+    const json none = json::array();
+    json value{{"Binds", nullptr},
+               {"ContainerIDFile", ""},
+               {"LogConfig", log_json(config.log)},
+               {"NetworkMode", config.network_mode},
+               {"PortBindings", json::object()},
+               {"RestartPolicy",
+                {{"Name", to_string(config.restart.kind)},
+                 {"MaximumRetryCount", config.restart.max_retries}}},
+               {"AutoRemove", config.auto_remove},
+               {"VolumeDriver", ""},
+               {"VolumesFrom", nullptr},
+               {"ConsoleSize", {0, 0}},
+               {"CapAdd", list_or_null(config.cap_add)},
+               {"CapDrop", list_or_null(config.cap_drop)},
+               {"CgroupnsMode", "private"},
+               {"Dns", config.dns},
+               {"DnsOptions", config.dns_options},
+               {"DnsSearch", config.dns_search},
+               {"ExtraHosts", list_or_null(config.extra_hosts)},
+               {"GroupAdd", list_or_null(config.groups)},
+               {"IpcMode", "private"},
+               {"Cgroup", ""},
+               {"Links", nullptr},
+               {"OomScoreAdj", 0},
+               {"PidMode", ""},
+               {"Privileged", config.privileged},
+               {"PublishAllPorts", false},
+               {"ReadonlyRootfs", config.read_only},
+               {"SecurityOpt", nullptr}};
+    if (config.storage_bytes != 0) {
+        value["StorageOpt"] = {{"size", std::to_string(config.storage_bytes)}};
+    }
+    if (!config.tmpfs.empty()) value["Tmpfs"] = config.tmpfs;
+    value.update({{"UTSMode", ""},
+                  {"UsernsMode", ""},
+                  {"ShmSize", config.shm_bytes != 0 ? config.shm_bytes : kDefaultShmBytes}});
+    if (!config.sysctls.empty()) value["Sysctls"] = config.sysctls;
+    value.update({{"Runtime", "drupe"},
+                  {"Isolation", ""},
+                  {"CpuShares", 0},
+                  {"Memory", config.memory_bytes},
+                  {"NanoCpus", config.nano_cpus},
+                  {"CgroupParent", ""},
+                  {"BlkioWeight", 0},
+                  {"BlkioWeightDevice", none},
+                  {"BlkioDeviceReadBps", none},
+                  {"BlkioDeviceWriteBps", none},
+                  {"BlkioDeviceReadIOps", none},
+                  {"BlkioDeviceWriteIOps", none},
+                  {"CpuPeriod", 0},
+                  {"CpuQuota", 0},
+                  {"CpuRealtimePeriod", 0},
+                  {"CpuRealtimeRuntime", 0},
+                  {"CpusetCpus", ""},
+                  {"CpusetMems", ""},
+                  {"Devices", none},
+                  {"DeviceCgroupRules", nullptr},
+                  {"DeviceRequests", nullptr},
+                  {"MemoryReservation", 0},
+                  {"MemorySwap", config.memory_bytes},
+                  {"MemorySwappiness", nullptr},
+                  {"OomKillDisable", false},
+                  {"PidsLimit", config.pids_limit != 0 ? json(config.pids_limit) : json()},
+                  {"Ulimits", ulimits_json(config.ulimits)},
+                  {"CpuCount", 0},
+                  {"CpuPercent", 0},
+                  {"IOMaximumIOps", 0},
+                  {"IOMaximumBandwidth", 0},
+                  {"MaskedPaths", none},
+                  {"ReadonlyPaths", none}});
+    if (config.init) value["Init"] = true;
+    return value;
+}
+
+/// No network carries packets: a container has what one of --network none has.
+json network_settings_json(const Container& container) {
+    const ContainerConfig& config = container.config;
+    const bool none = config.network_mode == "none";
+    json ports = json::object();
+    if (!none) ports = keys_json(config.exposed_ports, nullptr);
+    const std::string network = config.network_mode == "default" ? "bridge" : config.network_mode;
+    const json endpoint{
+        {"IPAMConfig", nullptr},   {"Links", nullptr},         {"Aliases", nullptr},
+        {"MacAddress", ""},        {"DriverOpts", nullptr},    {"GwPriority", 0},
+        {"NetworkID", ""},         {"EndpointID", ""},         {"Gateway", ""},
+        {"IPAddress", ""},         {"IPPrefixLen", 0},         {"IPv6Gateway", ""},
+        {"GlobalIPv6Address", ""}, {"GlobalIPv6PrefixLen", 0}, {"DNSNames", nullptr}};
+    return {{"Bridge", ""},
+            {"SandboxID", ""},
+            {"SandboxKey", ""},
+            {"Ports", ports},
+            {"HairpinMode", false},
+            {"LinkLocalIPv6Address", ""},
+            {"LinkLocalIPv6PrefixLen", 0},
+            {"SecondaryIPAddresses", nullptr},
+            {"SecondaryIPv6Addresses", nullptr},
+            {"EndpointID", ""},
+            {"Gateway", ""},
+            {"GlobalIPv6Address", ""},
+            {"GlobalIPv6PrefixLen", 0},
+            {"IPAddress", ""},
+            {"IPPrefixLen", 0},
+            {"IPv6Gateway", ""},
+            {"MacAddress", ""},
+            {"Networks", {{network, endpoint}}}};
 }
 
 }  // namespace
 
-std::string inspect_json(const Container& container, std::string_view log_path) {
+nlohmann::ordered_json container_json(const Container& container, std::string_view log_path) {
     const Strings argv = argv_of(container.config);
     const Strings args(argv.empty() ? argv.begin() : argv.begin() + 1, argv.end());
-    return dump_json(
-        {{"Id", container.id},
-         {"Created", time_text(container.created_at_ns)},
-         {"Path", argv.empty() ? "" : argv.front()},
-         {"Args", args},
-         {"State", state_json(container)},
-         {"Image", container.image_id},
-         {"LogPath", log_path},
-         {"Name", "/" + container.name},
-         {"RestartCount", 0},
-         {"Driver", "drupe"},
-         {"Platform", "linux"},
-         {"ExecIDs", nullptr},
-         {"HostConfig", host_config_json(container.config)},
-         {"Mounts", json::array()},
-         {"Config", config_json(container.config, container.id)},
-         {"NetworkSettings", {{"Ports", json::object()}, {"Networks", json::object()}}},
-         {"Drupe",
-          {{"Reason", container.reason},
-           {"MonitorUser", container.uid},
-           {"Kernel", container.config.kernel},
-           {"KernelArgs", container.config.kernel_args}}}});
+    const bool logs = container.config.log.driver != "none";
+    return {{"Id", container.id},
+            {"Created", time_text(container.created_at_ns)},
+            {"Path", argv.empty() ? "" : argv.front()},
+            {"Args", args},
+            {"State", state_json(container)},
+            {"Image", container.image_id},
+            {"ResolvConfPath", ""},
+            {"HostnamePath", ""},
+            {"HostsPath", ""},
+            {"LogPath", logs ? log_path : ""},
+            {"Name", "/" + container.name},
+            {"RestartCount", container.restarts},
+            {"Driver", "drupe"},
+            {"Platform", "linux"},
+            {"MountLabel", ""},
+            {"ProcessLabel", ""},
+            {"AppArmorProfile", ""},
+            {"ExecIDs", nullptr},
+            {"HostConfig", host_config_json(container.config)},
+            {"GraphDriver", {{"Data", nullptr}, {"Name", "drupe"}}},
+            {"Mounts", json::array()},
+            {"Config", config_json(container.config, container.id)},
+            {"NetworkSettings", network_settings_json(container)},
+            {"Drupe",
+             {{"Reason", container.reason},
+              {"MonitorUser", container.uid},
+              {"Kernel", container.config.kernel},
+              {"KernelArgs", container.config.kernel_args}}}};
+}
+
+std::string inspect_json(const Container& container, std::string_view log_path) {
+    return dump_json(container_json(container, log_path));
 }
 
 namespace {

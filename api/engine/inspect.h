@@ -1,5 +1,6 @@
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,8 @@
 namespace drupe::engine {
 
 /// The container as Docker's API describes it (GET /containers/ID/json).
+[[nodiscard]] nlohmann::ordered_json container_json(const Container& container,
+                                                    std::string_view log_path);
 [[nodiscard]] std::string inspect_json(const Container& container, std::string_view log_path);
 
 /// What an image's description is made of.

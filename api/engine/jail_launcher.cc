@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 
+#include "base/mutex.h"
 #include "imagefs/store/sha256.h"
 #include "monitor/confine/cgroup.h"
 #include "monitor/confine/jail.h"
@@ -63,6 +64,39 @@ Result<Fd> write_config(const MonitorConfig& config) {
     return file;
 }
 
+/// The monitors that this process has started, to be reaped when they have ended: whoever launched
+/// one, another launcher's user may see its end.
+class Children {
+  public:
+    void add(const std::string& id, pid_t pid) DRUPE_EXCLUDES(mutex_) {
+        const MutexLock lock(mutex_);
+        pids_[id] = pid;
+    }
+    /// Waits a moment for a process that is about to be gone.
+    void reap(const std::string& id) DRUPE_EXCLUDES(mutex_) {
+        constexpr int kTries = 100;
+        for (int i = 0; i < kTries && !try_reap(id); ++i) ::usleep(1000);
+    }
+
+  private:
+    [[nodiscard]] bool try_reap(const std::string& id) DRUPE_EXCLUDES(mutex_) {
+        const MutexLock lock(mutex_);
+        const auto child = pids_.find(id);
+        if (child == pids_.end()) return true;
+        if (::waitpid(child->second, nullptr, WNOHANG) == 0) return false;
+        pids_.erase(child);
+        return true;
+    }
+
+    Mutex mutex_;
+    std::map<std::string, pid_t> pids_ DRUPE_GUARDED_BY(mutex_);
+};
+
+Children& children() {
+    static Children of_this_process;
+    return of_this_process;
+}
+
 class JailLauncher final : public MonitorLauncher {
   public:
     explicit JailLauncher(std::string parent) : parent_(std::move(parent)) {}
@@ -83,10 +117,7 @@ class JailLauncher final : public MonitorLauncher {
     }
 
     Status release(const std::string& id) override {
-        if (const auto child = children_.find(id); child != children_.end()) {
-            ::waitpid(child->second, nullptr, WNOHANG);
-            children_.erase(child);
-        }
+        children().reap(id);
         const auto tree = open_tree();
         if (!tree) return ok();
         return tree.value().remove(id);
@@ -127,12 +158,11 @@ class JailLauncher final : public MonitorLauncher {
         jail.gid = spec.uid;
         jail.cgroup_fd = cgroup;
         TRY_ASSIGN(const auto process, confine::launch(jail));
-        children_[spec.config.id] = process.pid;
+        children().add(spec.config.id, process.pid);
         return process.pid;
     }
 
     std::string parent_;
-    std::map<std::string, pid_t> children_;  // to be reaped, if they end while we live
 };
 
 }  // namespace

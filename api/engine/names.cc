@@ -87,9 +87,9 @@ Status check_name(std::string_view name) {
     if (name.size() < 2 || name.size() > kMaxNameBytes || !is_alphanumeric(name.front()) ||
         !std::all_of(name.begin(), name.end(), allowed)) {
         return Error{ErrorCode::kInvalid,
-                     fmt::format("invalid container name '{}': use 2 to 128 of [a-zA-Z0-9_.-], "
-                                 "the first a letter or digit",
-                                 name.substr(0, kMaxNameBytes))};
+                     fmt::format("Invalid container name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are "
+                                 "allowed, 2 to {} characters",
+                                 name.substr(0, kMaxNameBytes), kMaxNameBytes)};
     }
     return ok();
 }

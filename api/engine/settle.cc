@@ -17,6 +17,7 @@ constexpr size_t kMaxRecordBytes = 256 << 10;
 constexpr size_t kMaxErrorBytes = 4096;
 constexpr uint32_t kLostExitCode = 255;  // Docker's for "nobody knows"
 constexpr int kEndTimeoutMs = 20'000;
+constexpr int kLookAgainMs = 100;
 
 /// The record that a monitor left, which may have been taken over by its guest: what is shown of it
 /// is cut to size.
@@ -157,7 +158,11 @@ Result<Ended> Engine::conclude(Machine& machine) {
     }
     TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(machine.container)));
     auto now = table_.by_id(machine.container.id);
-    if (now && has_machine(now.value().state)) return end(std::move(now).value());
+    // The same run, and not a later one.
+    if (now && has_machine(now.value().state) && now.value().pid == machine.container.pid &&
+        now.value().pid_started == machine.container.pid_started) {
+        return end(std::move(now).value());
+    }
     if (!now && now.error().code != ErrorCode::kNotFound) return std::move(now).error();
     // Somebody else has written it down already, or removed the container.
     Ended ended{now ? std::move(now).value() : machine.container,
@@ -169,9 +174,17 @@ Result<Ended> Engine::conclude(Machine& machine) {
 
 Status Engine::clean_up(const std::string& id) {
     const std::string folder = options_.paths.run_dir(id);
-    TRY_ASSIGN(const bool gone, await_monitor_end(folder, kEndTimeoutMs));
-    if (!gone) {
+    const uint64_t until = monotonic_ns() + uint64_t{kEndTimeoutMs} * 1'000'000;
+    for (;;) {
+        TRY_ASSIGN(const bool gone, await_monitor_end(folder, kLookAgainMs));
+        if (gone) break;
+        const auto row = table_.by_id(id);
+        if (row && (has_machine(row.value().state) || row.value().step != Step::kNone)) {
+            return ok();  // it has been started again
+        }
+        if (monotonic_ns() < until) continue;
         TRY(force_end(id));
+        break;
     }
     TRY_ASSIGN(const auto lock, ContainerLock::take(folder));
     TRY_ASSIGN(const bool lives, monitor_lives(folder));

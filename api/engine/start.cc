@@ -286,7 +286,8 @@ Result<Machine> Engine::start(std::string_view query, StartRequest request) {
     if (container.step == Step::kCopying) {  // its copier died while we waited
         TRY(end_for_files(container));
     }
-    const Verdict may = verdict(container.state, Command::kStart);
+    const bool restart = request.by_policy && container.state == State::kRestarting;
+    const Verdict may = restart ? Verdict::kDo : verdict(container.state, Command::kStart);
     if (may != Verdict::kDo) {
         return Error{
             ErrorCode::kConflict,
@@ -296,6 +297,8 @@ Result<Machine> Engine::start(std::string_view query, StartRequest request) {
     }
     TRY_ASSIGN(imagefs::DiskFiles disk, open_disk(container));
     container.step = Step::kStarting;
+    if (!restart) container.restarts = 0;
+    container.stopped_by_user = false;
     TRY(table_.update(container));
     step("starting");
     return launch(std::move(container), std::move(request), std::move(disk));

@@ -40,7 +40,9 @@ Result<Layers> layers_of(imagefs::Store& store) {
     return layers;
 }
 
-Result<ContainerUsage> usage_of(Container container, Images& images, const Paths& paths) {
+}  // namespace
+
+Result<ContainerUsage> container_usage(Container container, Images& images, const Paths& paths) {
     ContainerUsage usage;
     SeenFiles seen;
     TRY_ASSIGN(usage.disk_bytes,
@@ -55,8 +57,6 @@ Result<ContainerUsage> usage_of(Container container, Images& images, const Paths
     usage.container = std::move(container);
     return usage;
 }
-
-}  // namespace
 
 Result<StorageReport> storage_report(Images& images, Engine& engine) {
     StorageReport report;
@@ -91,7 +91,7 @@ Result<StorageReport> storage_report(Images& images, Engine& engine) {
         }
     }
     for (const Container& container : containers) {
-        TRY_ASSIGN(ContainerUsage usage, usage_of(container, images, engine.paths()));
+        TRY_ASSIGN(ContainerUsage usage, container_usage(container, images, engine.paths()));
         report.containers.push_back(std::move(usage));
     }
     TRY_ASSIGN(report.disk, images.store().disk_usage());

@@ -29,6 +29,9 @@ struct ContainerUsage {
     [[nodiscard]] uint64_t total_bytes() const { return disk_bytes + log_bytes + other_bytes; }
 };
 
+[[nodiscard]] Result<ContainerUsage> container_usage(Container container, Images& images,
+                                                     const Paths& paths);
+
 /// All that is below $DRUPE_ROOT, as `du` counts it.
 struct StorageReport {
     imagefs::DiskUsage disk;

@@ -1,0 +1,20 @@
+// POST /containers/create
+
+#include "api/daemon/container_event.h"
+#include "api/endpoints/containers.h"
+#include "api/endpoints/create_body.h"
+
+namespace drupe::endpoints {
+
+Status create_container(const Call& call) {
+    TRY_ASSIGN(const auto body, call.body());
+    TRY_ASSIGN(engine::ContainerConfig config, parse_create_body(body));
+    Json warnings = Json::array();
+    TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
+    TRY_ASSIGN(const engine::Container container,
+               engine->create(std::move(config), call.text("name")));
+    call.daemon.events.publish(daemon::container_event(container, "create"));
+    return call.answer(201, {{"Id", container.id}, {"Warnings", warnings}});
+}
+
+}  // namespace drupe::endpoints

@@ -1,0 +1,198 @@
+// POST /containers/{id}/start, stop, restart, kill, pause, unpause, rename, update;
+// DELETE /containers/{id}; POST /containers/prune
+
+#include <csignal>
+
+#include "api/daemon/container_event.h"
+#include "api/endpoints/containers.h"
+#include "api/endpoints/create_body.h"
+#include "api/endpoints/start_error.h"
+#include "api/engine/clock.h"
+#include "api/engine/storage.h"
+#include "api/engine/time_text.h"
+
+namespace drupe::endpoints {
+namespace {
+
+using daemon::container_event;
+using engine::Container;
+using engine::State;
+
+/// -1 waits for ever.
+Result<std::optional<uint32_t>> timeout_of(const Call& call) {
+    TRY_ASSIGN(const auto seconds, call.number("t"));
+    if (!seconds) return std::optional<uint32_t>();
+    if (*seconds < 0 || *seconds > UINT32_MAX) return std::optional<uint32_t>(UINT32_MAX);
+    return std::optional(static_cast<uint32_t>(*seconds));
+}
+
+Result<uint32_t> signal_of(const Call& call, uint32_t otherwise) {
+    const std::string text = call.text("signal");
+    if (text.empty()) return otherwise;
+    auto signal = engine::parse_signal(text);
+    if (!signal) return Error{ErrorCode::kInvalid, "invalid signal: " + text.substr(0, 64)};
+    return signal;
+}
+
+void publish(const Call& call, const Container& container, const char* action,
+             const std::map<std::string, std::string>& more = {}) {
+    call.daemon.events.publish(container_event(container, action, more));
+}
+
+void publish_kill(const Call& call, const Container& container, uint32_t signal) {
+    publish(call, container, "kill", {{"signal", std::to_string(signal)}});
+}
+
+uint32_t stop_signal_of(const Container& container) {
+    const auto parsed = engine::parse_signal(container.config.stop_signal);
+    return parsed ? parsed.value() : SIGTERM;
+}
+
+/// Whoever attached before gets the streams from the first byte on.
+Result<engine::Machine> launch(const Call& call, engine::Engine& engine,
+                               const Container& container) {
+    engine::StartRequest request;
+    auto streams = call.daemon.pending_streams.take(container.id);
+    if (!streams.empty()) {
+        request.stdio = std::move(streams.front());
+        streams.erase(streams.begin());
+    }
+    TRY_ASSIGN(engine::Machine machine, engine.start(container.id, std::move(request)));
+    for (control::Stdio& stdio : streams) {
+        control::Request attach;
+        attach.op = control::Op::kAttach;
+        attach.stdio = std::move(stdio);
+        TRY(machine.client.send(std::move(attach)));
+    }
+    return machine;
+}
+
+Status start(const Call& call, engine::Engine& engine, const Container& container) {
+    const daemon::Supervisor::Claim claim(call.daemon.supervisor, container.id);
+    auto launched = launch(call, engine, container);
+    if (!launched) return explain_start(container, launched.error());
+    engine::Machine machine = std::move(launched).value();
+    TRY_ASSIGN(const bool started, engine.await_started(machine));
+    if (started) {
+        publish(call, machine.container, "start");
+        call.daemon.supervisor.watch(std::move(machine));
+        return ok();
+    }
+    TRY_ASSIGN(const engine::Ended ended, call.daemon.supervisor.conclude(std::move(machine)));
+    if (ended.record.reason != "not-started") return ok();  // it has run, and is over already
+    return explain_start(container, ended.record);
+}
+
+/// Signals until it doesn't run; the signal first, then SIGKILL.
+Status stop(const Call& call, engine::Engine& engine, const Container& container,
+            std::optional<uint32_t> timeout) {
+    TRY(engine.amend(container.id, [](Container& now) {
+        now.stopped_by_user = true;
+        if (now.state == State::kRestarting) now.state = State::kExited;
+    }));
+    TRY_ASSIGN(const uint32_t signal, signal_of(call, 0));
+    publish_kill(call, container, signal != 0 ? signal : stop_signal_of(container));
+    TRY(engine.stop(container.id, timeout, signal));
+    publish(call, container, "stop");
+    return ok();
+}
+
+}  // namespace
+
+Status start_container(const Call& call) {
+    TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
+    TRY_ASSIGN(const Container container, engine->find(call.id()));
+    if (call.has("checkpoint")) {
+        return Error{ErrorCode::kUnsupported, "checkpoints are not supported yet"};
+    }
+    if (container.state == State::kPaused) {
+        return Error{ErrorCode::kConflict, "cannot start a paused container, try unpause instead"};
+    }
+    if (container.state == State::kRunning || container.state == State::kRestarting)
+        return call.answer(304);
+    TRY(start(call, engine.engine(), container));
+    return call.answer(204);
+}
+
+Status stop_container(const Call& call) {
+    TRY_ASSIGN(const auto timeout, timeout_of(call));
+    TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
+    TRY_ASSIGN(const Container container, engine->find(call.id()));
+    if (container.state == State::kCreated || container.state == State::kExited)
+        return call.answer(304);
+    TRY(stop(call, engine.engine(), container, timeout));
+    return call.answer(204);
+}
+
+Status restart_container(const Call& call) {
+    TRY_ASSIGN(const auto timeout, timeout_of(call));
+    TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
+    TRY_ASSIGN(const Container container, engine->find(call.id()));
+    if (container.state != State::kCreated && container.state != State::kExited) {
+        TRY(stop(call, engine.engine(), container, timeout));
+    }
+    TRY(start(call, engine.engine(), container));
+    publish(call, container, "restart");
+    return call.answer(204);
+}
+
+Status kill_container(const Call& call) {
+    TRY_ASSIGN(const uint32_t signal, signal_of(call, SIGKILL));
+    TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
+    TRY_ASSIGN(const Container container, engine->find(call.id()));
+    if (verdict(container.state, engine::Command::kKill) != engine::Verdict::kDo) {
+        return Error{ErrorCode::kConflict, "cannot kill container: " + call.id() + ": container " +
+                                               container.id + " is not running"};
+    }
+    if (signal == SIGKILL || signal == stop_signal_of(container)) {
+        TRY(engine->amend(container.id, [](Container& now) { now.stopped_by_user = true; }));
+    }
+    publish_kill(call, container, signal);
+    TRY(engine->kill(container.id, signal));
+    return call.answer(204);
+}
+
+Status remove_container(const Call& call) {
+    if (call.flag("link")) {
+        return Error{ErrorCode::kUnsupported, "links between containers are not supported"};
+    }
+    TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
+    TRY_ASSIGN(const Container container, engine->find(call.id()));
+    const bool force = call.flag("force");
+    if (force) {
+        TRY(engine->amend(container.id, [](Container& now) { now.stopped_by_user = true; }));
+    }
+    TRY(engine->remove(container.id, force));
+    publish(call, container, "destroy");
+    call.daemon.ends.removed(container.id);
+    return call.answer(204);
+}
+
+Status prune_containers(const Call& call) {
+    TRY_ASSIGN(const Filters filters, call.filters({"until", "label", "label!"}));
+    uint64_t until_ns = UINT64_MAX;
+    for (const std::string& text : filters.get("until")) {
+        const auto moment = engine::parse_moment(text, engine::realtime_ns());
+        if (!moment)
+            return Error{ErrorCode::kInvalid, "invalid filter 'until=" + text.substr(0, 64) + "'"};
+        until_ns = *moment;
+    }
+    TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
+    TRY_ASSIGN(const auto containers, engine->list());
+    Json deleted;
+    uint64_t bytes = 0;
+    for (const Container& c : containers) {
+        const bool idle =
+            c.state == State::kCreated || c.state == State::kExited || c.state == State::kDead;
+        if (!idle || c.created_at_ns > until_ns || !filters.labels_match(c.config.labels)) continue;
+        const auto usage = container_usage(c, engine.images(), call.daemon.paths);
+        if (!engine->remove(c.id, false)) continue;  // it has just been started
+        publish(call, c, "destroy");
+        call.daemon.ends.removed(c.id);
+        deleted.push_back(c.id);
+        bytes += usage ? usage.value().total_bytes() : 0;
+    }
+    return call.answer(200, {{"ContainersDeleted", deleted}, {"SpaceReclaimed", bytes}});
+}
+
+}  // namespace drupe::endpoints
