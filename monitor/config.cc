@@ -9,7 +9,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxLayers = 1024;
-constexpr size_t kMaxLogFiles = 16;
+constexpr size_t kMaxLogFiles = 20;
 constexpr uint64_t kMiB = 1 << 20;
 
 // Bytes aren't text: entropy travels as hexadecimal digits.
@@ -95,6 +95,7 @@ json io_to_json(const MonitorConfig& config) {
             {"lock_fd", config.lock_fd},
             {"log_fds", config.log.fds},
             {"log_max_file_bytes", config.log.max_file_bytes},
+            {"stdin_once", config.stdin_once},
             {"stdin_fd", config.stdio.stdin_fd},
             {"stdout_fd", config.stdio.stdout_fd},
             {"stderr_fd", config.stdio.stderr_fd}};
@@ -108,6 +109,7 @@ Status io_from_json(const json& value, MonitorConfig& config) {
     in.get("lock_fd", config.lock_fd);
     in.get_list("log_fds", config.log.fds, kMaxLogFiles);
     in.get("log_max_file_bytes", config.log.max_file_bytes);
+    in.get("stdin_once", config.stdin_once);
     in.get("stdin_fd", config.stdio.stdin_fd);
     in.get("stdout_fd", config.stdio.stdout_fd);
     in.get("stderr_fd", config.stdio.stderr_fd);
