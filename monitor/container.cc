@@ -59,7 +59,7 @@ Container::Container(EventLoop& loop, const MonitorConfig& config, ContainerHost
     options.tty = config.workload.tty;
     options.stdin_open = config.workload.stdin_open;
     // As Docker's: a terminal's end is a client that detached, not the end of the program's input.
-    options.stdin_once = config.stdio.stdin_fd >= 0 && !config.workload.tty;
+    options.stdin_once = config.stdin_once && !config.workload.tty;
     options.log = &log_;
     auto workload = std::make_unique<Session>(loop, *agent_, options);
     if (auto status = workload->attach(initial_stdio(config.stdio)); !status)
@@ -233,6 +233,11 @@ void Container::handle(control::Request request, const ControlServer::Answer& an
             return do_release_disk(request, answer);
         case Op::kReplaceDisk:
             return do_replace_disk(std::move(request), answer);
+        case Op::kLimits:
+            if (state_ != State::kRunning || pause_ != Pause::kNone)
+                return answer(error_reply(
+                    {ErrorCode::kConflict, "the container isn't running, or is paused"}));
+            return do_order(request.limits, answer);
         case Op::kPause:
             return do_pause(answer);
         case Op::kResume:

@@ -14,9 +14,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<const char*, 11> kOpNames{"status",       "attach", "exec",  "signal",
-                                               "resize",       "wait",   "kill",  "release_disk",
-                                               "replace_disk", "pause",  "resume"};
+constexpr std::array<const char*, 12> kOpNames{"status",       "attach", "exec",   "signal",
+                                               "resize",       "wait",   "kill",   "release_disk",
+                                               "replace_disk", "pause",  "resume", "limits"};
 
 Result<Op> op_from(const std::string& name) {
     for (size_t i = 0; i < kOpNames.size(); ++i)
@@ -112,6 +112,10 @@ std::string encode(const Request& request) {
         value["rows"] = request.rows;
         value["columns"] = request.columns;
     }
+    if (request.op == Op::kLimits) {
+        value["memory_max"] = request.limits.memory_max;
+        value["pids_max"] = request.limits.pids_max;
+    }
     if (request.op == Op::kReleaseDisk) value["freeze"] = request.freeze;
     if (request.op == Op::kReplaceDisk) value["layers"] = request.disk.layers.size();
     return dump_json(value);
@@ -145,6 +149,8 @@ Result<Request> decode_request(std::string_view text, std::vector<Fd> fds) {
     in.get("rows", request.rows);
     in.get("columns", request.columns);
     if (value.contains("freeze")) in.get("freeze", request.freeze);
+    in.get("memory_max", request.limits.memory_max);
+    in.get("pids_max", request.limits.pids_max);
     uint32_t layers = 0;
     in.get("layers", layers);
     const json* start = in.object("start");

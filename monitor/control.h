@@ -42,6 +42,7 @@ enum class Op : uint8_t {
     kPause,        ///< Answered when no vCPU is in the guest any more. os_error EALREADY: it is
                    ///< paused.
     kResume,       ///< os_error EALREADY: it isn't paused. A kSignal resumes, too.
+    kLimits,       ///< limits. Of the workload's cgroup in the guest.
 };
 
 /// Which descriptors ride along, in the order stdin, stdout, stderr.
@@ -63,14 +64,15 @@ struct Request {
     uint64_t id = 0;
     Op op{};
     uint32_t session = protocol::kWorkloadSession;
-    protocol::Start start;  // kExec
-    uint32_t signal = 0;    // kSignal
-    bool all = false;       // kSignal
-    uint16_t rows = 0;      // kResize
-    uint16_t columns = 0;   // kResize
-    Stdio stdio;            // kAttach, kExec
-    bool freeze = true;     // kReleaseDisk; without, the disk is as after a loss of power
-    Disk disk;              // kReplaceDisk
+    protocol::Start start;    // kExec
+    uint32_t signal = 0;      // kSignal
+    bool all = false;         // kSignal
+    uint16_t rows = 0;        // kResize
+    uint16_t columns = 0;     // kResize
+    Stdio stdio;              // kAttach, kExec
+    bool freeze = true;       // kReleaseDisk; without, the disk is as after a loss of power
+    Disk disk;                // kReplaceDisk
+    protocol::Limits limits;  // kLimits
 };
 
 /// What a machine is doing: "booting", "starting" (the guest is up), "running", "stopping".
