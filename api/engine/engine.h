@@ -15,6 +15,7 @@
 #include "api/engine/launcher.h"
 #include "api/engine/lock.h"
 #include "api/engine/paths.h"
+#include "api/engine/process_table.h"
 #include "monitor/control_client.h"
 #include "monitor/exit_record.h"
 
@@ -85,6 +86,25 @@ struct Committed {
     std::map<std::string, uint64_t> marks;
 };
 
+/// What update() changes; what is unset stays.
+struct ContainerChanges {
+    std::optional<uint64_t> memory_bytes;  ///< 0: none.
+    std::optional<uint64_t> nano_cpus;
+    std::optional<uint64_t> pids_limit;
+    std::optional<RestartPolicy> restart;
+};
+
+/// What a container uses. All but the first two are of one that has a machine.
+struct Stats {
+    Container container;
+    uint64_t read_at_ns = 0;  ///< CLOCK_REALTIME
+    uint32_t vcpus = 0;
+    uint64_t memory_limit_bytes = 0;       ///< The workload's, or its machine's RAM.
+    std::optional<HostUsage> host;         ///< Unset: the host doesn't count, or it has just ended.
+    std::optional<protocol::Usage> guest;  ///< Hostile. Unset: paused, or without an answer.
+};
+inline constexpr size_t kMaxUsageBytes = 1024;
+
 class ContainerFiles;  // container_files.h
 
 /// The containers of one $DRUPE_ROOT: what the CLI, the daemon and tests drive. A library without
@@ -145,6 +165,15 @@ class Engine {
     /// is (isn't) paused already.
     [[nodiscard]] Status pause(std::string_view query);
     [[nodiscard]] Status unpause(std::string_view query);
+    /// kConflict: the name is taken.
+    [[nodiscard]] Status rename(std::string_view query, std::string_view new_name);
+    /// Changes limits and restart policy, at once if it runs. kConflict: its machine is too small
+    /// for what is asked.
+    [[nodiscard]] Result<Container> update(std::string_view query, const ContainerChanges& changes);
+    /// The processes in a running one, in the columns that ps's arguments ask for.
+    [[nodiscard]] Result<ProcessTable> top(std::string_view query,
+                                           std::string_view ps_arguments = "");
+    [[nodiscard]] Result<Stats> stats(std::string_view query);
     /// Waits until it doesn't run; its exit code.
     [[nodiscard]] Result<uint32_t> wait(std::string_view query);
     [[nodiscard]] Status remove(std::string_view query, bool force);
@@ -229,6 +258,14 @@ class Engine {
     [[nodiscard]] Result<bool> order_pause(const std::string& id, bool pause);
     /// A signal has resumed a container that was paused: its row says so.
     [[nodiscard]] Status note_resumed(const Container& container);
+
+    // update.cc, with the container's lock held
+    [[nodiscard]] Status change_limits(const Container& now, const ContainerConfig& before);
+
+    // guest_query.cc
+    /// What a builtin without arguments writes; at most max_bytes.
+    [[nodiscard]] Result<std::string> ask_guest(const Container& container,
+                                                protocol::Builtin builtin, size_t max_bytes);
 
     // command.cc
     [[nodiscard]] Result<Container> check(std::string_view query, Command command, Verdict* out);

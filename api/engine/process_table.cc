@@ -105,7 +105,8 @@ std::string state(const ProcessInfo& p, const ProcessList& /*list*/) {
     if (p.locked_bytes != 0) text += 'L';
     if (p.session == p.pid) text += 's';
     if (p.threads > 1) text += 'l';
-    if (p.foreground_group >= 0 && static_cast<uint32_t>(p.foreground_group) == p.group) text += '+';
+    if (p.foreground_group >= 0 && static_cast<uint32_t>(p.foreground_group) == p.group)
+        text += '+';
     return text;
 }
 
@@ -152,11 +153,13 @@ constexpr std::array<ProcessColumn, 36> kColumns{{
     {"command", "COMMAND", arguments},
     {"cmd", "CMD", arguments},
     {"stat", "STAT", state},
-    {"s", "S", [](const ProcessInfo& p, const ProcessList&) {
+    {"s", "S",
+     [](const ProcessInfo& p, const ProcessList&) {
          return std::string(1, static_cast<char>(p.state));
      }},
     {"etime", "ELAPSED", elapsed},
-    {"etimes", "ELAPSED", [](const ProcessInfo& p, const ProcessList& list) {
+    {"etimes", "ELAPSED",
+     [](const ProcessInfo& p, const ProcessList& list) {
          return std::to_string(age_ms(p, list) / 1000);
      }},
     {"time", "TIME", time_used},
@@ -223,9 +226,8 @@ Status add_list(std::string_view list, std::vector<ProcessColumnChoice>& out) {
         const size_t end = list.find_first_of(",=");
         const std::string_view name = list.substr(0, end);
         const bool titled = end != std::string_view::npos && list[end] == '=';
-        const auto* column = std::find_if(kColumns.begin(), kColumns.end(), [&](const auto& c) {
-            return c.name == name;
-        });
+        const auto* column = std::find_if(kColumns.begin(), kColumns.end(),
+                                          [&](const auto& c) { return c.name == name; });
         if (column == kColumns.end()) return unsupported(fmt::format("-o {}", name));
         out.push_back({column, std::string(titled ? list.substr(end + 1) : column->title)});
         if (titled || end == std::string_view::npos) return ok();

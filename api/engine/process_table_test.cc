@@ -49,10 +49,11 @@ ProcessTable table(std::string_view arguments) {
 TEST(ProcessTable, WithoutArgumentsItIsThatOfPsEf) {
     for (const char* arguments : {"", "-ef", "  -e   -f "}) {
         const ProcessTable t = table(arguments);
-        EXPECT_THAT(t.titles, ElementsAre("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"));
+        EXPECT_THAT(t.titles,
+                    ElementsAre("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"));
         ASSERT_EQ(t.rows.size(), 2u);
-        EXPECT_THAT(t.rows[0], ElementsAre("root", "1", "0", "99", "11:05", "?", "00:01:01",
-                                           "sh -c sleep 9"));
+        EXPECT_THAT(t.rows[0],
+                    ElementsAre("root", "1", "0", "99", "11:05", "?", "00:01:01", "sh -c sleep 9"));
         EXPECT_THAT(t.rows[1], ElementsAre("1000", "7", "1", "0", "11:06", "pts/3", "00:00:00",
                                            "[wo?rm] <defunct>"));
     }
