@@ -48,6 +48,7 @@ int pause_command(int argc, char** argv);
 int ps_command(int argc, char** argv);
 int pull_command(int argc, char** argv);
 int push_command(int argc, char** argv);
+int rename_command(int argc, char** argv);
 int rm_command(int argc, char** argv);
 int rmi_command(int argc, char** argv);
 int run_command(int argc, char** argv);
@@ -56,7 +57,9 @@ int start_command(int argc, char** argv);
 int stop_command(int argc, char** argv);
 int system_command(int argc, char** argv);
 int tag_command(int argc, char** argv);
+int top_command(int argc, char** argv);
 int unpause_command(int argc, char** argv);
+int update_command(int argc, char** argv);
 int version_command(int argc, char** argv);
 int wait_command(int argc, char** argv);
 
