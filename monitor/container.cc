@@ -284,15 +284,20 @@ void Container::do_exec(control::Request request, const ControlServer::Answer& a
             answer(std::move(reply));
         });
     if (!status) return answer(error_reply(status.error()));
-    session->when_done(
-        [this, id = options.id](const control::ExitStatus& exit) { finish_exec(id, exit); });
+    // What only tells something is over with its last word: nobody asks how it ended.
+    const auto builtin = request.start.builtin;
+    const bool asked_for =
+        builtin != protocol::Builtin::kProcesses && builtin != protocol::Builtin::kUsage;
+    session->when_done([this, id = options.id, asked_for](const control::ExitStatus& exit) {
+        finish_exec(id, asked_for, exit);
+    });
     sessions_[options.id] = std::move(session);
 }
 
 /// Forgets an exec, here (later: it is its caller) and in the guest; how it ended is kept for a
 /// while.
-void Container::finish_exec(uint32_t id, const control::ExitStatus& exit) {
-    finished_execs_[id] = exit;
+void Container::finish_exec(uint32_t id, bool asked_for, const control::ExitStatus& exit) {
+    if (asked_for) finished_execs_[id] = exit;
     if (finished_execs_.size() > kMaxFinishedExecs) finished_execs_.erase(finished_execs_.begin());
     (void)agent_->order(protocol::Forget{id}, kOrderLimit, [](const Status&) {});
     loop_.post([this, id] { sessions_.erase(id); });

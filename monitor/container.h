@@ -101,7 +101,7 @@ class Container {
     void do_order(const agent::Order& order, const ControlServer::Answer& answer);
     [[nodiscard]] control::MachineStatus status() const;
     void kill_session(uint32_t id);
-    void finish_exec(uint32_t id, const control::ExitStatus& exit);
+    void finish_exec(uint32_t id, bool asked_for, const control::ExitStatus& exit);
 
     EventLoop& loop_;
     const MonitorConfig& config_;

@@ -77,7 +77,8 @@ Result<std::optional<Container>> Engine::settle_locked(Container container) {
         if (lives) {
             TRY(return_disk(container));
             if (container.state == State::kPaused) {  // it was to go on for the commit only
-                TRY(order_pause(container.id, true));
+                const auto paused = order_pause(container.id, true);
+                if (!paused) container.state = State::kRunning;
             }
         }
         container.step = Step::kNone;
