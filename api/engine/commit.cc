@@ -87,6 +87,13 @@ Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, 
     row.step = Step::kCommitting;
     TRY(table_.update(row));
     step("committing");
+    const bool paused = container.state == State::kPaused && pause;
+    if (paused) {
+        TRY(order_pause(container.id, false));
+    }
+    const auto pause_again = [&] {
+        if (paused) static_cast<void>(order_pause(container.id, true));  // unless it has ended
+    };
     control::Request release;
     release.op = control::Op::kReleaseDisk;
     release.freeze = pause;
@@ -94,6 +101,7 @@ Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, 
     out.marks["released"] = monotonic_ns();
     step("released");
     if (!released) {
+        pause_again();
         TRY(table_.update(container));
         return Error(released.error()).wrap("the machine didn't let go of its disk");
     }
@@ -116,6 +124,7 @@ Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, 
         return sealed;
     }
     step("replaced");
+    pause_again();
     TRY(table_.update(container));
     out.consistent = replaced.value().consistent;
     return sealed;
