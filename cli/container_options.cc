@@ -9,6 +9,7 @@
 #include <climits>
 #include <cstdlib>
 
+#include "api/engine/log_options.h"
 #include "base/fd.h"
 #include "cli/text.h"
 
@@ -42,6 +43,7 @@ void ContainerOptions::declare(Args& args) {
         "--storage-opt", "size=SIZE", storage_options_,
         "What it may write beyond its image, as in size=10G (default: what its disk holds)");
     args.flag("--read-only", read_only_, "Its root file system can't be written");
+    declare_guest(args);
     args.value("--stop-signal", "SIGNAL", stop_signal_, "What stop sends (default: the image's)");
     args.value("--stop-timeout", "SECONDS", stop_timeout_s_, "When stop kills it (default 10)");
     args.value("--kernel", "FILE", kernel_, "A Linux kernel of your own: vmlinux or bzImage");
@@ -56,6 +58,57 @@ void ContainerOptions::declare(Args& args) {
     args.flag("-q,--quiet", quiet_, "Don't show how it is pulled");
     args.value("--platform", "OS/ARCH", platform_, "linux/amd64, which is what runs here");
     args.operands(operands_, 1, SIZE_MAX, Args::Options::kInFront);
+}
+
+void ContainerOptions::declare_guest(Args& args) {
+    args.value("--pids-limit", "NUMBER", pids_limit_, "Limit of its processes (default: none)");
+    args.value("--shm-size", "SIZE", shm_size_, "Size of /dev/shm (default 64m)");
+    args.values("--tmpfs", "PATH[:OPTIONS]", tmpfs_,
+                "Mount a tmpfs, as in /run:size=64m,mode=755,exec");
+    args.values("--sysctl", "NAME=VALUE", sysctls_, "Set a parameter of its kernel");
+    args.values("--cap-add", "NAME", cap_add_, "Add a capability, or ALL");
+    args.values("--cap-drop", "NAME", cap_drop_, "Take a capability away, or ALL");
+    args.flag("--privileged", privileged_, "Give it all capabilities, in its machine");
+    args.values("--group-add", "GROUP", groups_, "A further group of its user");
+    args.flag("--init", init_, "Have an init reap processes and forward signals");
+    args.values("--dns", "ADDRESS", dns_, "A name server");
+    args.values("--dns-option,--dns-opt", "OPTION", dns_options_, "An option of its resolver");
+    args.values("--dns-search", "DOMAIN", dns_search_, "A domain to look names up in");
+    args.values("--add-host", "NAME:ADDRESS", extra_hosts_, "A line of its /etc/hosts");
+    args.value("--log-driver", "NAME", log_driver_, "json-file (default), local or none");
+    args.values("--log-opt", "NAME=VALUE", log_options_, "max-size=SIZE or max-file=NUMBER");
+}
+
+Status ContainerOptions::build_guest(engine::ContainerConfig& config) {
+    const auto split = [](const std::string& text, char by) {
+        const size_t at = text.find(by);
+        return std::pair(text.substr(0, at),
+                         at == std::string::npos ? std::string() : text.substr(at + 1));
+    };
+    if (shm_size_) {
+        TRY_ASSIGN(config.shm_bytes, parse_size(*shm_size_));
+    }
+    config.pids_limit = pids_limit_.value_or(0);
+    for (const std::string& text : tmpfs_) config.tmpfs.insert(split(text, ':'));
+    for (const std::string& text : sysctls_) {
+        if (text.find('=') == std::string::npos) {
+            return Error{ErrorCode::kInvalid, fmt::format("--sysctl {}: write NAME=VALUE", text)};
+        }
+        config.sysctls.insert(split(text, '='));
+    }
+    std::map<std::string, std::string> log_options;
+    for (const std::string& text : log_options_) log_options.insert(split(text, '='));
+    TRY_ASSIGN(config.log, engine::parse_log_options(log_driver_, log_options));
+    config.cap_add = cap_add_;
+    config.cap_drop = cap_drop_;
+    config.privileged = privileged_;
+    config.groups = groups_;
+    config.init = init_;
+    config.dns = dns_;
+    config.dns_options = dns_options_;
+    config.dns_search = dns_search_;
+    config.extra_hosts = extra_hosts_;
+    return ok();
 }
 
 Result<engine::ContainerConfig> ContainerOptions::build() {
@@ -97,6 +150,7 @@ Result<engine::ContainerConfig> ContainerOptions::build() {
         }
         config.kernel = path.data();
     }
+    TRY(build_guest(config));
     config.kernel_args = kernel_args_;
     config.working_dir = working_dir_;
     config.user = user_;

@@ -28,6 +28,9 @@ class ContainerOptions {
     [[nodiscard]] Status write_id_file(const std::string& id) const;
 
   private:
+    void declare_guest(Args& args);
+    [[nodiscard]] Status build_guest(engine::ContainerConfig& config);
+
     std::vector<std::string> operands_;  // IMAGE [COMMAND...]
     std::string name_;
     std::vector<std::string> env_;
@@ -42,6 +45,21 @@ class ContainerOptions {
     std::string domain_name_;
     std::optional<std::string> memory_;
     std::optional<std::string> cpus_;
+    std::optional<std::string> shm_size_;
+    std::optional<uint32_t> pids_limit_;
+    std::vector<std::string> cap_add_;
+    std::vector<std::string> cap_drop_;
+    std::vector<std::string> groups_;
+    std::vector<std::string> tmpfs_;
+    std::vector<std::string> sysctls_;
+    std::vector<std::string> dns_;
+    std::vector<std::string> dns_options_;
+    std::vector<std::string> dns_search_;
+    std::vector<std::string> extra_hosts_;
+    std::string log_driver_;
+    std::vector<std::string> log_options_;
+    bool init_ = false;
+    bool privileged_ = false;
     std::string stop_signal_;
     std::optional<uint32_t> stop_timeout_s_;
     std::string kernel_;

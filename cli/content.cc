@@ -70,7 +70,7 @@ Status export_container(engine::Local& local, const std::string& name, const std
     TRY_ASSIGN(const auto container, local.engine->find(name));
     ArchiveOutput output;
     TRY(output.open(path, "export"));
-    TRY_ASSIGN(const auto tar, local.images->export_files(container));
+    TRY_ASSIGN(const auto tar, local.images->export_files(container, nullptr));
     return copy(*tar, output);
 }
 
@@ -98,7 +98,7 @@ int diff_command(int argc, char** argv) {
     const auto container = local.value()->engine->find(names.front());
     if (!container) return fail(container.error());
     std::string text;
-    const auto done = local.value()->images->diff(container.value(),
+    const auto done = local.value()->images->diff(container.value(), nullptr,
                                                   [&](char kind, std::string_view path) -> Status {
                                                       text += kind;
                                                       text += ' ';

@@ -13,6 +13,7 @@ struct ExecOptions {
     bool interactive = false;
     bool tty = false;
     bool detach = false;
+    bool privileged = false;
     std::vector<std::string> env;
     std::vector<std::string> env_files;
     std::string working_dir;
@@ -47,6 +48,7 @@ Result<engine::ExecRequest> make_request(const ExecOptions& options) {
     request.working_dir = options.working_dir;
     request.user = options.user;
     request.tty = options.tty;
+    request.privileged = options.privileged;
     return request;
 }
 
@@ -111,6 +113,7 @@ int exec_command(int argc, char** argv) {
               "Run a command in a running container, and return its exit code.");
     args.flag("-i,--interactive", options.interactive, "Connect standard input");
     args.flag("-t,--tty", options.tty, "Give it a terminal");
+    args.flag("--privileged", options.privileged, "Give it all capabilities");
     args.flag("-d,--detach", options.detach, "Don't wait for it");
     args.values("-e,--env", "NAME=VALUE", options.env, "Set a variable");
     args.values("--env-file", "FILE", options.env_files, "Read variables from a file");

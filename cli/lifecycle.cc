@@ -1,4 +1,4 @@
-// drupe stop, kill, wait and rm: something done to each of the containers named.
+// drupe stop, kill, pause, unpause, wait and rm: something done to each of the containers named.
 
 #include "api/engine/local.h"
 #include "cli/command.h"
@@ -48,6 +48,32 @@ int kill_command(int argc, char** argv) {
     return do_to_each(names,
                       [&](engine::Engine& engine, const std::string& name) -> Result<std::string> {
                           TRY(engine.kill(name, number.value()));
+                          return name;
+                      });
+}
+
+int pause_command(int argc, char** argv) {
+    std::vector<std::string> names;
+    Args args("pause", "CONTAINER [CONTAINER...]", "Have running containers stand still.");
+    args.operands(names, 1, SIZE_MAX);
+    args.example("drupe pause db && drupe unpause db", "and go on");
+    if (const auto code = args.parse(argc, argv)) return *code;
+    return do_to_each(names,
+                      [](engine::Engine& engine, const std::string& name) -> Result<std::string> {
+                          TRY(engine.pause(name));
+                          return name;
+                      });
+}
+
+int unpause_command(int argc, char** argv) {
+    std::vector<std::string> names;
+    Args args("unpause", "CONTAINER [CONTAINER...]", "Let paused containers go on.");
+    args.operands(names, 1, SIZE_MAX);
+    args.example("drupe unpause db", "it goes on where it was");
+    if (const auto code = args.parse(argc, argv)) return *code;
+    return do_to_each(names,
+                      [](engine::Engine& engine, const std::string& name) -> Result<std::string> {
+                          TRY(engine.unpause(name));
                           return name;
                       });
 }

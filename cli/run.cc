@@ -106,6 +106,7 @@ int run_command(int argc, char** argv) {
         return fail(checked.error(), kFailure);
     }
     c.attach_stdin = c.open_stdin;
+    c.stdin_once = c.open_stdin;
     c.attach_stdout = true;
     c.attach_stderr = true;
     return run_attached(options, std::move(c));
@@ -122,6 +123,7 @@ int create_command(int argc, char** argv) {
     if (!config) return fail(config.error(), kUsageError);
     if (auto checked = options.check_id_file(); !checked) return fail(checked.error());
     config.value().attach_stdin = config.value().open_stdin;
+    config.value().stdin_once = config.value().open_stdin;
     config.value().attach_stdout = true;
     config.value().attach_stderr = true;
     auto local = open_engine();

@@ -16,6 +16,8 @@
 #include "archive/paths.h"
 #include "archive/unpack.h"
 #include "base/fd.h"
+#include "guest-init/cgroup.h"
+#include "guest-init/process_list.h"
 
 namespace drupe::init {
 namespace {
@@ -89,7 +91,11 @@ Status unpack(const protocol::Start& order) {
     return ok();
 }
 
-Status run(const protocol::Start& order) {
+Status write_out(const std::string& text) {
+    return write_all(STDOUT_FILENO, std::as_bytes(std::span(text)));
+}
+
+Status run(const protocol::Start& order, int cgroup) {
     const std::string& path = order.argv[0];
     switch (order.builtin) {
         case Builtin::kNone:
@@ -98,7 +104,7 @@ Status run(const protocol::Start& order) {
             return hold();
         case Builtin::kStat: {
             TRY_ASSIGN(const std::string text, stat_path(path));
-            return write_all(STDOUT_FILENO, std::as_bytes(std::span(text)));
+            return write_out(text);
         }
         case Builtin::kPack: {
             const std::string name = archive::base_name(path);
@@ -107,16 +113,20 @@ Status run(const protocol::Start& order) {
         }
         case Builtin::kUnpack:
             return unpack(order);
+        case Builtin::kProcesses:
+            return write_out(protocol::encode(list_processes()));
+        case Builtin::kUsage:
+            return write_out(protocol::encode(read_usage(cgroup)));
     }
     return Error{ErrorCode::kInvalid, "no such builtin", EINVAL};
 }
 
 }  // namespace
 
-void run_builtin(const protocol::Start& order) {
+void run_builtin(const protocol::Start& order, int cgroup) {
     ::signal(SIGPIPE, SIG_IGN);
     ::umask(0);
-    const Status done = run(order);
+    const Status done = run(order, cgroup);
     if (done) ::_exit(0);
     // A tar that isn't one comes without an errno.
     const std::string why = protocol::encode(

@@ -5,6 +5,7 @@
 namespace drupe::init {
 
 /// Carries a builtin out on descriptors 0 to 2, in the root that this process has. Ends it.
-[[noreturn]] void run_builtin(const protocol::Start& order);
+/// cgroup: the directory of the container's.
+[[noreturn]] void run_builtin(const protocol::Start& order, int cgroup);
 
 }  // namespace drupe::init

@@ -21,6 +21,13 @@ Status write_at(int directory, const std::string& file, std::string_view text) {
     return ok();
 }
 
+std::string read_at(int directory, const char* file) {
+    const Fd fd(::openat(directory, file, O_RDONLY | O_CLOEXEC));
+    if (!fd.valid()) return {};
+    auto text = read_all(fd.get(), 16 << 10);
+    return text ? std::move(text).value() : std::string();
+}
+
 /// A mount of the hierarchy that only this process has, whatever the container mounts where.
 Result<Fd> open_hierarchy() {
     const Fd context(::fsopen("cgroup2", FSOPEN_CLOEXEC));
@@ -54,6 +61,12 @@ Result<Cgroup> Cgroup::create(uint64_t memory_max, uint64_t pids_max) {
     return Cgroup(std::move(directory));
 }
 
+Status Cgroup::set_limits(uint64_t memory_max, uint64_t pids_max) const {
+    const auto text = [](uint64_t limit) { return limit == 0 ? "max" : std::to_string(limit); };
+    TRY(write_at(directory_.get(), "memory.max", text(memory_max)));
+    return write_at(directory_.get(), "pids.max", text(pids_max));
+}
+
 Status Cgroup::enter() const {
     Status entered = write_at(directory_.get(), "cgroup.procs", "0");
     if (entered || entered.error().os_errno != EBUSY) return entered;
@@ -64,20 +77,31 @@ Status Cgroup::enter() const {
 }
 
 uint64_t Cgroup::oom_kills() const {
-    const Fd fd(::openat(directory_.get(), "memory.events", O_RDONLY | O_CLOEXEC));
-    if (!fd.valid()) return 0;
-    const auto text = read_all(fd.get(), 4096);
-    return text ? parse_oom_kills(text.value()) : 0;
+    return parse_counter(read_at(directory_.get(), "memory.events"), "oom_kill");
 }
 
-uint64_t parse_oom_kills(std::string_view events) {
-    constexpr std::string_view kKey = "oom_kill ";
+protocol::Usage read_usage(int directory) {
+    const auto number = [&](const char* file) {
+        uint64_t value = 0;  // of "max", too
+        const std::string text = read_at(directory, file);
+        (void)std::from_chars(text.data(), text.data() + text.size(), value);
+        return value;
+    };
+    return {
+        .memory_bytes = number("memory.current"),
+        .inactive_file_bytes = parse_counter(read_at(directory, "memory.stat"), "inactive_file"),
+        .memory_max = number("memory.max"),
+        .processes = number("pids.current"),
+        .processes_max = number("pids.max"),
+        .oom_kills = parse_counter(read_at(directory, "memory.events"), "oom_kill")};
+}
+
+uint64_t parse_counter(std::string_view text, std::string_view key) {
     uint64_t count = 0;
-    for (size_t at = events.find(kKey); at != std::string_view::npos;
-         at = events.find(kKey, at + 1)) {
-        if (at != 0 && events[at - 1] != '\n') continue;
-        const char* digits = events.data() + at + kKey.size();
-        (void)std::from_chars(digits, events.data() + events.size(), count);
+    for (size_t at = text.find(key); at != std::string_view::npos; at = text.find(key, at + 1)) {
+        const size_t end = at + key.size();
+        if ((at != 0 && text[at - 1] != '\n') || end >= text.size() || text[end] != ' ') continue;
+        (void)std::from_chars(text.data() + end + 1, text.data() + text.size(), count);
     }
     return count;
 }

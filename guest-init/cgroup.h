@@ -5,6 +5,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "guest-init/protocol.h"
 
 namespace drupe::init {
 
@@ -19,6 +20,8 @@ class Cgroup {
     Cgroup() = default;
     /// Moves the calling process into it.
     [[nodiscard]] Status enter() const;
+    [[nodiscard]] Status set_limits(uint64_t memory_max, uint64_t pids_max) const;
+    [[nodiscard]] int directory() const { return directory_.get(); }
     /// Processes killed in it for want of memory so far.
     [[nodiscard]] uint64_t oom_kills() const;
 
@@ -27,7 +30,10 @@ class Cgroup {
     Fd directory_;
 };
 
-/// The number behind "oom_kill " in the text of memory.events; 0 if there is none.
-[[nodiscard]] uint64_t parse_oom_kills(std::string_view events);
+/// What is used in the cgroup of that directory; 0 where this kernel counts nothing.
+[[nodiscard]] protocol::Usage read_usage(int directory);
+
+/// The number behind KEY and a space at the start of a line; 0 if there is none.
+[[nodiscard]] uint64_t parse_counter(std::string_view text, std::string_view key);
 
 }  // namespace drupe::init

@@ -15,9 +15,12 @@
 
 #include "base/codec.h"
 #include "guest-init/builtin.h"
+#include "guest-init/capabilities.h"
 #include "guest-init/mounts.h"
 #include "guest-init/program_path.h"
 #include "guest-init/users.h"
+#include "guest-init/workload_init.h"
+#include "guest-init/workload_mounts.h"
 
 namespace drupe::init {
 namespace {
@@ -29,7 +32,7 @@ void write_file(const char* path, std::string_view text) {
     [[maybe_unused]] const ssize_t ignored = ::write(fd.get(), text.data(), text.size());
 }
 
-Status enter_namespaces(const SpawnPlace& place) {
+Status enter_namespaces(const protocol::Start& order, const SpawnPlace& place) {
     TRY(place.cgroup->enter());
     if (place.join_pidfd >= 0) {
         if (::setns(place.join_pidfd, CLONE_NEWNS | CLONE_NEWCGROUP) < 0)
@@ -41,7 +44,7 @@ Status enter_namespaces(const SpawnPlace& place) {
     // As container engines have it: the machine is the container's, so are its low ports and pings.
     write_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     write_file("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
-    return ok();
+    return set_up_workload(order);
 }
 
 Status set_stdio(const protocol::Start& order, const std::array<int, 3>& stdio) {
@@ -79,7 +82,8 @@ std::string database(const char* path) {
     return text ? std::move(text).value() : std::string();
 }
 
-Status become_user(const Credentials& who, bool tty) {
+Status become_user(const Credentials& who, const protocol::Start& order) {
+    const bool tty = order.tty;
     // So that the program can open /dev/stdout anew. Not /dev/null, which is everybody's.
     for (int fd = 0; fd < 3; ++fd) {
         struct stat status {};
@@ -87,10 +91,11 @@ Status become_user(const Credentials& who, bool tty) {
         [[maybe_unused]] const int ignored =
             ::fchown(fd, who.uid, tty ? static_cast<gid_t>(-1) : who.gid);
     }
+    TRY(limit_capabilities(order.capabilities));
     if (::setgroups(who.groups.size(), who.groups.data()) < 0) return os_error("setgroups");
     if (::setresgid(who.gid, who.gid, who.gid) < 0) return os_error("setgid");
     if (::setresuid(who.uid, who.uid, who.uid) < 0) return os_error("setuid");
-    return ok();
+    return drop_capabilities(order.capabilities);
 }
 
 void reset_signals() {
@@ -110,26 +115,29 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
 
 /// Returns only if it failed.
 Status run(const protocol::Start& order, const SpawnPlace& place, const std::array<int, 3>& stdio) {
-    TRY(enter_namespaces(place));
+    TRY(enter_namespaces(order, place));
     TRY(set_stdio(order, stdio));
     if (order.builtin != protocol::Builtin::kNone) {
         if (::chdir("/") < 0) return os_error("chdir to /");
         reset_signals();
         // Nothing is executed that would close what is drupe-init's: other sessions' pipes, say.
         // The report, too, which says that it runs.
-        if (::close_range(3, ~0U, 0) < 0) return os_error("close_range");
-        run_builtin(order);
+        constexpr int kCgroup = 3;
+        if (::dup2(place.cgroup->directory(), kCgroup) < 0) return os_error("dup2");
+        if (::close_range(kCgroup + 1, ~0U, 0) < 0) return os_error("close_range");
+        run_builtin(order, kCgroup);
     }
     TRY(set_limits(order));
     TRY_ASSIGN(const Credentials who, find_user(order.user, order.groups, database("/etc/passwd"),
                                                 database("/etc/group")));
     TRY(enter_directory(order, place.join_pidfd < 0));
-    TRY(become_user(who, order.tty));
+    TRY(become_user(who, order));
     std::vector<std::string> argv = order.argv;
     std::vector<std::string> env = order.env;
     if (find_variable(env, "HOME") == nullptr) env.push_back("HOME=" + who.home);
     TRY_ASSIGN(const std::string program, find_program(argv[0], env));
     ::umask(order.umask);
+    if (order.init && place.join_pidfd < 0) fork_from_init(order.tty);
     reset_signals();
     ::execve(program.c_str(), pointers(argv).data(), pointers(env).data());
     Error error = os_error("exec " + program);

@@ -149,6 +149,8 @@ std::optional<Status> Init::carry_out(const protocol::Parsed& frame) {
             return with(&Init::freeze);
         case Kind::kThaw:
             return with(&Init::thaw);
+        case Kind::kLimits:
+            return with(&Init::limit);
         case Kind::kSignal:
             return with_session(&Session::signal);
         case Kind::kResize:
@@ -222,6 +224,11 @@ Status Init::forget(const protocol::Forget& order) {
     if (session->running()) return refuse(EBUSY, "the session's process runs");
     sessions_.erase(order.session);
     return ok();
+}
+
+Status Init::limit(const protocol::Limits& order) {
+    if (!workload_started_) return refuse(ESRCH, "the container isn't running");
+    return cgroup_.set_limits(order.memory_max, order.pids_max);
 }
 
 Status Init::freeze(const protocol::Freeze& order) {

@@ -56,6 +56,7 @@ class Init {
     [[nodiscard]] Status start_exec(const protocol::Start& order);
     [[nodiscard]] Status forget(const protocol::Forget& order);
     [[nodiscard]] Status freeze(const protocol::Freeze& order);
+    [[nodiscard]] Status limit(const protocol::Limits& order);
     [[nodiscard]] Status thaw(const protocol::Thaw& order);
     void shut_down();
 

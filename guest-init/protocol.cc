@@ -44,7 +44,7 @@ bool known(Kind kind) {
     return (value >= static_cast<uint16_t>(Kind::kHello) &&
             value <= static_cast<uint16_t>(Kind::kHalted)) ||
            (value >= static_cast<uint16_t>(Kind::kWelcome) &&
-            value <= static_cast<uint16_t>(Kind::kThaw));
+            value <= static_cast<uint16_t>(Kind::kLimits));
 }
 
 void put(Encoder& out, const FrameHeader& v) {
@@ -147,6 +147,16 @@ void put(Encoder& out, const Start& v) {
     out.put(v.memory_max);
     out.put(v.pids_max);
     out.put(v.umask);
+    out.put(v.capabilities);
+    out.put(v.init);
+    out.put(v.shm_bytes);
+    out.put(static_cast<uint32_t>(v.tmpfs.size()));
+    for (const TmpfsMount& mount : v.tmpfs) {
+        out.put_bytes(mount.path);
+        out.put(mount.flags);
+        out.put_bytes(mount.options);
+    }
+    put_list(out, v.sysctls);
     out.put(v.builtin);
 }
 void get(Decoder& in, Start& v) {
@@ -172,9 +182,21 @@ void get(Decoder& in, Start& v) {
     v.memory_max = in.get<uint64_t>();
     v.pids_max = in.get<uint64_t>();
     v.umask = in.get<uint32_t>();
+    v.capabilities = in.get<uint64_t>();
+    v.init = get_bool(in);
+    v.shm_bytes = in.get<uint64_t>();
+    const uint32_t mounts = in.get_count(kMaxTmpfsMounts, 16);
+    for (uint32_t i = 0; i < mounts && in.ok(); ++i) {
+        TmpfsMount& mount = v.tmpfs.emplace_back();
+        mount.path = get_text(in, kMaxStringBytes);
+        mount.flags = in.get<uint64_t>();
+        mount.options = get_text(in, kMaxStringBytes);
+        if (!mount.path.starts_with('/')) in.fail();
+    }
+    v.sysctls = get_texts(in);
     v.builtin = in.get<Builtin>();
     if (v.session == 0 || v.argv.empty() || v.umask > kMaxUmask) in.fail();
-    if (v.builtin > Builtin::kUnpack) in.fail();
+    if (v.builtin > kLastBuiltin) in.fail();
 }
 
 void put(Encoder& out, const PathStat& v) {
@@ -193,6 +215,62 @@ void get(Decoder& in, PathStat& v) {
     v.mtime_ns = in.get<uint32_t>();
     v.link_target = get_text(in, kMaxPathStatBytes / 4);
     if (v.mtime_ns >= 1'000'000'000 || v.mode > 0177777) in.fail();
+}
+
+void put(Encoder& out, const ProcessInfo& v) {
+    for (const uint32_t number : {v.pid, v.parent, v.group, v.session}) out.put(number);
+    out.put(v.foreground_group);
+    out.put(v.terminal);
+    out.put(v.uid);
+    for (const std::string* text : {&v.user, &v.command, &v.arguments})
+        out.put_bytes(std::string_view(*text).substr(0, kMaxProcessTextBytes));
+    out.put(v.state);
+    out.put(v.nice);
+    out.put(v.threads);
+    for (const uint64_t number :
+         {v.cpu_ms, v.started_ms, v.virtual_bytes, v.resident_bytes, v.locked_bytes})
+        out.put(number);
+}
+void get(Decoder& in, ProcessInfo& v) {
+    for (uint32_t* number : {&v.pid, &v.parent, &v.group, &v.session}) *number = in.get<uint32_t>();
+    v.foreground_group = in.get<int32_t>();
+    v.terminal = in.get<uint32_t>();
+    v.uid = in.get<uint32_t>();
+    for (std::string* text : {&v.user, &v.command, &v.arguments})
+        *text = get_text(in, kMaxProcessTextBytes);
+    v.state = in.get<uint8_t>();
+    v.nice = in.get<int32_t>();
+    v.threads = in.get<uint32_t>();
+    for (uint64_t* number :
+         {&v.cpu_ms, &v.started_ms, &v.virtual_bytes, &v.resident_bytes, &v.locked_bytes})
+        *number = in.get<uint64_t>();
+}
+
+void put(Encoder& out, const ProcessList& v) {
+    out.put(v.uptime_ms);
+    out.put(v.realtime_ms);
+    out.put(v.memory_bytes);
+    out.put(static_cast<uint32_t>(v.processes.size()));
+    for (const ProcessInfo& process : v.processes) put(out, process);
+}
+void get(Decoder& in, ProcessList& v) {
+    v.uptime_ms = in.get<uint64_t>();
+    v.realtime_ms = in.get<uint64_t>();
+    v.memory_bytes = in.get<uint64_t>();
+    constexpr size_t kLeastBytes = 89;
+    const uint32_t count = in.get_count(kMaxProcesses, kLeastBytes);
+    for (uint32_t i = 0; i < count && in.ok(); ++i) get(in, v.processes.emplace_back());
+}
+
+void put(Encoder& out, const Usage& v) {
+    for (const uint64_t number : {v.memory_bytes, v.inactive_file_bytes, v.memory_max, v.processes,
+                                  v.processes_max, v.oom_kills})
+        out.put(number);
+}
+void get(Decoder& in, Usage& v) {
+    for (uint64_t* number : {&v.memory_bytes, &v.inactive_file_bytes, &v.memory_max, &v.processes,
+                             &v.processes_max, &v.oom_kills})
+        *number = in.get<uint64_t>();
 }
 
 void put(Encoder& out, const BuiltinError& v) {
@@ -241,6 +319,15 @@ void put(Encoder& out, const Freeze& v) {
 void get(Decoder& in, Freeze& v) {
     v.limit_ms = in.get<uint32_t>();
     if (v.limit_ms == 0) in.fail();
+}
+
+void put(Encoder& out, const Limits& v) {
+    out.put(v.memory_max);
+    out.put(v.pids_max);
+}
+void get(Decoder& in, Limits& v) {
+    v.memory_max = in.get<uint64_t>();
+    v.pids_max = in.get<uint64_t>();
 }
 
 void put(Encoder& /*out*/, const Thaw& /*v*/) {}
@@ -411,6 +498,8 @@ DRUPE_PROTOCOL_VALUE(StreamOpened)
 DRUPE_PROTOCOL_VALUE(StreamFrame)
 DRUPE_PROTOCOL_VALUE(PathStat)
 DRUPE_PROTOCOL_VALUE(BuiltinError)
+DRUPE_PROTOCOL_VALUE(ProcessList)
+DRUPE_PROTOCOL_VALUE(Usage)
 DRUPE_PROTOCOL_PAYLOAD(Hello)
 DRUPE_PROTOCOL_PAYLOAD(Welcome)
 DRUPE_PROTOCOL_PAYLOAD(Answer)
@@ -423,6 +512,7 @@ DRUPE_PROTOCOL_PAYLOAD(Shutdown)
 DRUPE_PROTOCOL_PAYLOAD(Forget)
 DRUPE_PROTOCOL_PAYLOAD(Freeze)
 DRUPE_PROTOCOL_PAYLOAD(Thaw)
+DRUPE_PROTOCOL_PAYLOAD(Limits)
 DRUPE_PROTOCOL_PAYLOAD(Exited)
 
 }  // namespace drupe::protocol

@@ -32,8 +32,8 @@
 
 namespace drupe::protocol {
 
-inline constexpr uint16_t kVersion = 2;     ///< The newest version this build speaks.
-inline constexpr uint16_t kMinVersion = 2;  ///< The oldest. Version 1 had no Start::builtin.
+inline constexpr uint16_t kVersion = 3;            ///< The newest version this build speaks.
+inline constexpr uint16_t kMinVersion = kVersion;  ///< The oldest: both ends are built together.
 inline constexpr uint32_t kGuestCid = 3;
 inline constexpr uint32_t kHostCid = 2;
 inline constexpr uint32_t kControlPort = 1024;
@@ -67,6 +67,7 @@ enum class Kind : uint16_t {
     kForget = 71,
     kFreeze = 72,
     kThaw = 73,
+    kLimits = 74,
 };
 
 struct FrameHeader {
@@ -123,17 +124,31 @@ struct Identity {
 /// standard error.
 enum class Builtin : uint8_t {
     kNone = 0,
-    kHold = 1,    ///< Reads standard input to its end: a machine's workload that keeps it up.
-    kStat = 2,    ///< PATH: writes a PathStat.
-    kPack = 3,    ///< PATH: writes a tar, whose top is the path's base name.
-    kUnpack = 4,  ///< PATH [keep-owner] [overwrite]: reads a tar, into a folder that exists.
+    kHold = 1,       ///< Reads standard input to its end: a machine's workload that keeps it up.
+    kStat = 2,       ///< PATH: writes a PathStat.
+    kPack = 3,       ///< PATH: writes a tar, whose top is the path's base name.
+    kUnpack = 4,     ///< PATH [keep-owner] [overwrite]: reads a tar, into a folder that exists.
+    kProcesses = 5,  ///< Writes a ProcessList of the container's processes, itself left out.
+    kUsage = 6,      ///< Writes a Usage.
 };
+
+inline constexpr Builtin kLastBuiltin = Builtin::kUsage;
 
 struct ResourceLimit {
     uint32_t resource = 0;  ///< RLIMIT_*.
     uint64_t soft = 0;
     uint64_t hard = 0;
 };
+
+/// A tmpfs of the workload's own.
+struct TmpfsMount {
+    std::string path;    ///< Absolute; made if missing.
+    uint64_t flags = 0;  ///< MS_* of Linux.
+    std::string
+        options;  ///< "size=65536,mode=1777". Without a mode: that of the directory, or 1777.
+};
+inline constexpr uint32_t kMaxTmpfsMounts = 128;
+inline constexpr uint64_t kAllCapabilities = UINT64_MAX;
 
 /// Start the workload (kWorkloadSession, once) or an exec beside it. EEXIST: the session is there
 /// already; EAGAIN: kMaxSessions are.
@@ -153,6 +168,13 @@ struct Start {
         0;                  ///< Bytes, of the workload's cgroup; 0: no limit. The workload's only.
     uint64_t pids_max = 0;  ///< The same for processes.
     uint32_t umask = 022;
+    /// What the program and all it starts may ever have: bit N is capability N of capabilities(7).
+    /// Root has them at once.
+    uint64_t capabilities = kAllCapabilities;
+    bool init = false;       ///< drupe-init forks the workload from its PID 1, and reaps there.
+    uint64_t shm_bytes = 0;  ///< Of /dev/shm; 0: as it is. The workload's only, as what follows.
+    std::vector<TmpfsMount> tmpfs;     ///< Mounted in this order.
+    std::vector<std::string> sysctls;  ///< "PATH=VALUE", the path below /proc/sys.
     Builtin builtin = Builtin::kNone;  ///< With one: user, cwd and tty aren't heeded.
 };
 
@@ -164,6 +186,47 @@ struct PathStat {
     int64_t mtime_s = 0;
     uint32_t mtime_ns = 0;
     std::string link_target;  ///< A symbolic link's end, from the container's root; else empty.
+};
+
+/// A process as /proc/PID has it, but for its texts cut to size.
+struct ProcessInfo {
+    uint32_t pid = 0;  ///< In the container's PID namespace, as parent, group and session.
+    uint32_t parent = 0;
+    uint32_t group = 0;
+    uint32_t session = 0;
+    int32_t foreground_group = -1;  ///< Of its terminal.
+    uint32_t terminal = 0;          ///< Device number; 0: none.
+    uint32_t uid = 0;               ///< Effective.
+    std::string user;               ///< Its name in the container's /etc/passwd; else empty.
+    std::string command;            ///< comm
+    std::string arguments;          ///< Separated by spaces; empty: of a zombie, say.
+    uint8_t state = '?';            ///< A letter.
+    int32_t nice = 0;
+    uint32_t threads = 0;
+    uint64_t cpu_ms = 0;      ///< User and system.
+    uint64_t started_ms = 0;  ///< Since boot.
+    uint64_t virtual_bytes = 0;
+    uint64_t resident_bytes = 0;
+    uint64_t locked_bytes = 0;
+};
+struct ProcessList {
+    uint64_t uptime_ms = 0;
+    uint64_t realtime_ms = 0;
+    uint64_t memory_bytes = 0;  ///< Of the machine.
+    std::vector<ProcessInfo> processes;
+};
+inline constexpr uint32_t kMaxProcesses = 8192;
+inline constexpr size_t kMaxProcessTextBytes = 4096;
+inline constexpr size_t kMaxProcessListBytes = 4 << 20;  ///< Those that don't fit are left out.
+
+/// What the container's cgroup in the guest says. A limit of 0 is none.
+struct Usage {
+    uint64_t memory_bytes = 0;
+    uint64_t inactive_file_bytes = 0;  ///< Page cache that can be given back: not the working set.
+    uint64_t memory_max = 0;
+    uint64_t processes = 0;  ///< And threads.
+    uint64_t processes_max = 0;
+    uint64_t oom_kills = 0;
 };
 
 /// Why a builtin failed; for people, and an errno value of Linux (EBADMSG: the tar is none).
@@ -195,6 +258,11 @@ struct Forget {
 /// EINVAL: no root. EBUSY: it is frozen already. EOPNOTSUPP: the file system can't.
 struct Freeze {
     uint32_t limit_ms = 0;
+};
+/// Changes the limits of the workload's cgroup. 0: none. ESRCH: there is no workload.
+struct Limits {
+    uint64_t memory_max = 0;
+    uint64_t pids_max = 0;
 };
 /// ETIME: the limit was over before, so writes may have happened since.
 struct Thaw {};

@@ -21,6 +21,11 @@ Start full_start() {
     start.memory_max = 1 << 26;
     start.pids_max = 100;
     start.umask = 077;
+    start.capabilities = 0x5;
+    start.init = true;
+    start.shm_bytes = 1 << 20;
+    start.tmpfs = {{"/run", 6, "size=65536"}};
+    start.sysctls = {"kernel/panic=3"};
     start.builtin = Builtin::kUnpack;
     return start;
 }
@@ -46,6 +51,14 @@ TEST(Protocol, StartSurvivesTheWire) {
     EXPECT_EQ(copy->memory_max, start.memory_max);
     EXPECT_EQ(copy->pids_max, 100U);
     EXPECT_EQ(copy->umask, 077U);
+    EXPECT_EQ(copy->capabilities, 5U);
+    EXPECT_TRUE(copy->init);
+    EXPECT_EQ(copy->shm_bytes, 1U << 20);
+    ASSERT_EQ(copy->tmpfs.size(), 1U);
+    EXPECT_EQ(copy->tmpfs[0].path, "/run");
+    EXPECT_EQ(copy->tmpfs[0].flags, 6U);
+    EXPECT_EQ(copy->tmpfs[0].options, "size=65536");
+    EXPECT_EQ(copy->sysctls, start.sysctls);
     EXPECT_EQ(copy->builtin, Builtin::kUnpack);
 }
 
@@ -54,6 +67,27 @@ TEST(Protocol, EveryPrefixAndEverySuffixOfAStartIsRefused) {
     for (size_t size = 0; size < bytes.size(); ++size)
         EXPECT_FALSE(decode<Start>(std::string_view(bytes).substr(0, size))) << size;
     EXPECT_FALSE(decode<Start>(bytes + '\0'));
+}
+
+TEST(Protocol, ProcessesAndUsageSurviveTheWireAndNoPrefixOfThemDoes) {
+    ProcessList list{.uptime_ms = 5, .realtime_ms = 6, .memory_bytes = 7, .processes = {}};
+    list.processes.resize(2);
+    list.processes[1].user = "alice";
+    list.processes[1].command = "sh";
+    list.processes[1].foreground_group = -1;
+    list.processes[1].locked_bytes = 9;
+    const std::string bytes = encode(list);
+    const auto copy = decode<ProcessList>(bytes);
+    ASSERT_TRUE(copy);
+    ASSERT_EQ(copy->processes.size(), 2U);
+    EXPECT_EQ(copy->processes[1].user, "alice");
+    EXPECT_EQ(copy->processes[1].foreground_group, -1);
+    EXPECT_EQ(copy->processes[1].locked_bytes, 9U);
+    for (size_t size = 0; size < bytes.size(); ++size)
+        EXPECT_FALSE(decode<ProcessList>(std::string_view(bytes).substr(0, size))) << size;
+    const auto usage = decode<Usage>(encode(Usage{1, 2, 3, 4, 5, 6}));
+    ASSERT_TRUE(usage);
+    EXPECT_EQ(usage->oom_kills, 6U);
 }
 
 TEST(Protocol, ValuesOutsideTheirRangeAreRefused) {
@@ -67,7 +101,10 @@ TEST(Protocol, ValuesOutsideTheirRangeAreRefused) {
     start.session = 0;
     EXPECT_FALSE(decode<Start>(encode(start)));
     start = full_start();
-    start.builtin = static_cast<Builtin>(5);
+    start.builtin = static_cast<Builtin>(7);
+    EXPECT_FALSE(decode<Start>(encode(start)));
+    start = full_start();
+    start.tmpfs[0].path = "run";
     EXPECT_FALSE(decode<Start>(encode(start)));
     PathStat stat{.name = "a", .mode = 0100644, .link_target = ""};
     EXPECT_TRUE(decode<PathStat>(encode(stat)));
@@ -118,7 +155,7 @@ TEST(Protocol, OversizedUnknownAndReservedFramesAreBroken) {
     };
     EXPECT_EQ(state({.length = kMaxEventBytes + 1, .kind = Kind::kHello}), Parsed::State::kBroken);
     EXPECT_EQ(state({.length = 0, .kind = static_cast<Kind>(5)}), Parsed::State::kBroken);
-    EXPECT_EQ(state({.length = 0, .kind = static_cast<Kind>(74)}), Parsed::State::kBroken);
+    EXPECT_EQ(state({.length = 0, .kind = static_cast<Kind>(75)}), Parsed::State::kBroken);
     EXPECT_EQ(state({.length = 0, .kind = Kind{}}), Parsed::State::kBroken);
     std::string reserved = encode(FrameHeader{.kind = Kind::kHello});
     reserved[6] = 1;

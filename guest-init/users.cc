@@ -108,4 +108,9 @@ Result<Credentials> find_user(std::string_view user, const std::vector<std::stri
     return who;
 }
 
+std::string user_name(uid_t uid, std::string_view passwd) {
+    const auto line = find_line(passwd, [&](const Fields& f) { return number(f[2]) == uid; });
+    return line ? std::string((*line)[0].substr(0, 256)) : std::string();
+}
+
 }  // namespace drupe::init

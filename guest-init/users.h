@@ -24,4 +24,7 @@ struct Credentials {
                                             const std::vector<std::string>& more_groups,
                                             std::string_view passwd, std::string_view group);
 
+/// The name of the first entry of /etc/passwd's text with this number; empty: none has it.
+[[nodiscard]] std::string user_name(uid_t uid, std::string_view passwd);
+
 }  // namespace drupe::init

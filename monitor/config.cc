@@ -9,7 +9,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxLayers = 1024;
-constexpr size_t kMaxLogFiles = 16;
+constexpr size_t kMaxLogFiles = 20;
 constexpr uint64_t kMiB = 1 << 20;
 
 // Bytes aren't text: entropy travels as hexadecimal digits.
@@ -95,6 +95,7 @@ json io_to_json(const MonitorConfig& config) {
             {"lock_fd", config.lock_fd},
             {"log_fds", config.log.fds},
             {"log_max_file_bytes", config.log.max_file_bytes},
+            {"stdin_once", config.stdin_once},
             {"stdin_fd", config.stdio.stdin_fd},
             {"stdout_fd", config.stdio.stdout_fd},
             {"stderr_fd", config.stdio.stderr_fd}};
@@ -108,6 +109,7 @@ Status io_from_json(const json& value, MonitorConfig& config) {
     in.get("lock_fd", config.lock_fd);
     in.get_list("log_fds", config.log.fds, kMaxLogFiles);
     in.get("log_max_file_bytes", config.log.max_file_bytes);
+    in.get("stdin_once", config.stdin_once);
     in.get("stdin_fd", config.stdio.stdin_fd);
     in.get("stdout_fd", config.stdio.stdout_fd);
     in.get("stderr_fd", config.stdio.stderr_fd);
@@ -150,6 +152,23 @@ Status machine_from_json(const json& value, MonitorConfig& config) {
     return in.status();
 }
 
+Status tmpfs_from_json(const json& value, protocol::Start& start) {
+    const auto found = value.find("tmpfs");
+    if (found == value.end()) return ok();
+    JsonReader in(value, "start");
+    if (!found->is_array() || found->size() > protocol::kMaxTmpfsMounts) in.fail("tmpfs");
+    TRY(in.status());
+    for (const json& item : *found) {
+        protocol::TmpfsMount& mount = start.tmpfs.emplace_back();
+        JsonReader one(item, "start.tmpfs");
+        one.get("path", mount.path);
+        one.get("flags", mount.flags);
+        one.get("options", mount.options);
+        TRY(one.status());
+    }
+    return ok();
+}
+
 }  // namespace
 
 json start_to_json(const protocol::Start& start) {
@@ -157,13 +176,28 @@ json start_to_json(const protocol::Start& start) {
     for (const auto& limit : start.limits)
         limits.push_back(
             {{"resource", limit.resource}, {"soft", limit.soft}, {"hard", limit.hard}});
-    return {{"session", start.session},   {"argv", start.argv},
-            {"env", start.env},           {"cwd", start.cwd},
-            {"user", start.user},         {"groups", start.groups},
-            {"tty", start.tty},           {"stdin_open", start.stdin_open},
-            {"rows", start.rows},         {"columns", start.columns},
-            {"limits", limits},           {"memory_max", start.memory_max},
-            {"pids_max", start.pids_max}, {"umask", start.umask},
+    json tmpfs = json::array();
+    for (const auto& mount : start.tmpfs)
+        tmpfs.push_back({{"path", mount.path}, {"flags", mount.flags}, {"options", mount.options}});
+    return {{"capabilities", start.capabilities},
+            {"init", start.init},
+            {"shm_bytes", start.shm_bytes},
+            {"tmpfs", tmpfs},
+            {"sysctls", start.sysctls},
+            {"session", start.session},
+            {"argv", start.argv},
+            {"env", start.env},
+            {"cwd", start.cwd},
+            {"user", start.user},
+            {"groups", start.groups},
+            {"tty", start.tty},
+            {"stdin_open", start.stdin_open},
+            {"rows", start.rows},
+            {"columns", start.columns},
+            {"limits", limits},
+            {"memory_max", start.memory_max},
+            {"pids_max", start.pids_max},
+            {"umask", start.umask},
             {"builtin", start.builtin}};
 }
 
@@ -184,10 +218,16 @@ Status start_from_json(const json& value, protocol::Start& start) {
     in.get("umask", start.umask);
     auto builtin = static_cast<uint8_t>(protocol::Builtin::kNone);
     in.get("builtin", builtin);
-    if (builtin > static_cast<uint8_t>(protocol::Builtin::kUnpack)) in.fail("builtin");
+    if (builtin > static_cast<uint8_t>(protocol::kLastBuiltin)) in.fail("builtin");
     start.builtin = static_cast<protocol::Builtin>(builtin);
     if (start.argv.empty()) in.fail("argv");
     TRY(in.status());
+    in.get("capabilities", start.capabilities);
+    in.get("init", start.init);
+    in.get("shm_bytes", start.shm_bytes);
+    in.get_list("sysctls", start.sysctls, protocol::kMaxListItems);
+    TRY(in.status());
+    TRY(tmpfs_from_json(value, start));
     if (!value.contains("limits")) return ok();
     const json& limits = value["limits"];
     if (!limits.is_array() || limits.size() > 64) in.fail("limits");

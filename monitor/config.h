@@ -28,7 +28,7 @@ struct DiskConfig {
 /// Where the workload's output is kept: json-file lines, over the descriptors in turn.
 struct LogConfig {
     std::vector<int>
-        fds;  ///< None: nothing is kept. At most 16. Opened O_RDWR, empty or to be appended to.
+        fds;  ///< None: nothing is kept. At most 20. Opened O_RDWR, empty or to be appended to.
     uint64_t max_file_bytes =
         0;  ///< At this size the next descriptor is truncated and used. 0: no limit.
 };
@@ -69,6 +69,7 @@ struct MonitorConfig {
     int lock_fd = -1;  ///< Held open (with its flock) as long as the monitor lives; -1: none.
     LogConfig log;
     StdioConfig stdio;
+    bool stdin_once = false;  ///< The first client's end of input is the workload's.
 
     protocol::Root root;
     protocol::Identity identity;

@@ -59,7 +59,7 @@ Container::Container(EventLoop& loop, const MonitorConfig& config, ContainerHost
     options.tty = config.workload.tty;
     options.stdin_open = config.workload.stdin_open;
     // As Docker's: a terminal's end is a client that detached, not the end of the program's input.
-    options.stdin_once = config.stdio.stdin_fd >= 0 && !config.workload.tty;
+    options.stdin_once = config.stdin_once && !config.workload.tty;
     options.log = &log_;
     auto workload = std::make_unique<Session>(loop, *agent_, options);
     if (auto status = workload->attach(initial_stdio(config.stdio)); !status)
@@ -129,7 +129,11 @@ void Container::on_started(const Status& status) {
 }
 
 void Container::on_exited(const protocol::Exited& exit) {
-    if (exit.session == protocol::kWorkloadSession) timeline_.mark("workload_exited");
+    if (exit.session == protocol::kWorkloadSession) {
+        timeline_.mark("workload_exited");
+        // It ended just before: its output is still to come, and the guest's end.
+        if (pause_ != Pause::kNone) resume_machine();
+    }
     const auto it = sessions_.find(exit.session);
     if (it != sessions_.end()) it->second->exited(exit);
 }
@@ -162,6 +166,11 @@ void Container::on_lost(const Error& error) {
     if (state_ == State::kEnded) return;
     // How the workload ended is known by then; the halt's limit bounds the rest.
     if (state_ == State::kStopping) return;
+    // One that stands still can't connect again.
+    if (pause_ != Pause::kNone && error.code != ErrorCode::kCorrupt) {
+        lost_while_paused_ = error;
+        return;
+    }
     const std::string why = "lost the guest's agent: " + error.message;
     if (error.code == ErrorCode::kCorrupt) return end("agent-lost", kCannotStart, why);
     // Usually the machine has just stopped, and says why in a moment.
@@ -217,14 +226,22 @@ void Container::handle(control::Request request, const ControlServer::Answer& an
         case Op::kSignal:
             return do_signal(request, answer);
         case Op::kResize:
-            return do_order(protocol::Resize{request.session, request.rows, request.columns},
-                            answer);
+            return do_resize(request, answer);
         case Op::kWait:
             return do_wait(request, answer);
         case Op::kReleaseDisk:
             return do_release_disk(request, answer);
         case Op::kReplaceDisk:
             return do_replace_disk(std::move(request), answer);
+        case Op::kLimits:
+            if (state_ != State::kRunning || pause_ != Pause::kNone)
+                return answer(error_reply(
+                    {ErrorCode::kConflict, "the container isn't running, or is paused"}));
+            return do_order(request.limits, answer);
+        case Op::kPause:
+            return do_pause(answer);
+        case Op::kResume:
+            return do_resume(answer);
         case Op::kKill:
             answer({});
             record_.signal = 9;
@@ -240,6 +257,9 @@ void Container::do_attach(control::Request request, const ControlServer::Answer&
 void Container::do_exec(control::Request request, const ControlServer::Answer& answer) {
     if (state_ != State::kRunning)
         return answer(error_reply({ErrorCode::kConflict, "the container isn't running"}));
+    if (pause_ != Pause::kNone)
+        return answer(
+            error_reply({ErrorCode::kConflict, "the container is paused: unpause it first"}));
     Session::Options options;
     options.id = next_session_++;
     options.tty = request.start.tty;
@@ -264,15 +284,20 @@ void Container::do_exec(control::Request request, const ControlServer::Answer& a
             answer(std::move(reply));
         });
     if (!status) return answer(error_reply(status.error()));
-    session->when_done(
-        [this, id = options.id](const control::ExitStatus& exit) { finish_exec(id, exit); });
+    // What only tells something is over with its last word: nobody asks how it ended.
+    const auto builtin = request.start.builtin;
+    const bool asked_for =
+        builtin != protocol::Builtin::kProcesses && builtin != protocol::Builtin::kUsage;
+    session->when_done([this, id = options.id, asked_for](const control::ExitStatus& exit) {
+        finish_exec(id, asked_for, exit);
+    });
     sessions_[options.id] = std::move(session);
 }
 
 /// Forgets an exec, here (later: it is its caller) and in the guest; how it ended is kept for a
 /// while.
-void Container::finish_exec(uint32_t id, const control::ExitStatus& exit) {
-    finished_execs_[id] = exit;
+void Container::finish_exec(uint32_t id, bool asked_for, const control::ExitStatus& exit) {
+    if (asked_for) finished_execs_[id] = exit;
     if (finished_execs_.size() > kMaxFinishedExecs) finished_execs_.erase(finished_execs_.begin());
     (void)agent_->order(protocol::Forget{id}, kOrderLimit, [](const Status&) {});
     loop_.post([this, id] { sessions_.erase(id); });
@@ -307,6 +332,7 @@ void Container::do_wait(const control::Request& request, const ControlServer::An
 }
 
 void Container::do_signal(const control::Request& request, const ControlServer::Answer& answer) {
+    if (pause_ != Pause::kNone) resume_machine();
     if (state_ != State::kBooting && state_ != State::kStarting)
         return do_order(protocol::Signal{request.session, request.signal, request.all}, answer);
     // There is no process yet that could catch it, so the signal's default action is what happens.
@@ -332,6 +358,7 @@ control::MachineStatus Container::status() const {
     status.state = kNames[static_cast<size_t>(state_)];
     status.guest_faults = host_.guest_faults() + agent_->violations();
     status.last_fault = host_.last_fault();
+    status.paused = pause_ != Pause::kNone;
     status.disk_released = root_disk_ == RootDisk::kReleased;
     status.disk_waits_for_room = host_.disk_waits_for_room();
     for (const auto& [id, session] : sessions_)

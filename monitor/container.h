@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/event_loop.h"
@@ -30,6 +31,10 @@ class ContainerHost {
     virtual void release_root_disk(std::function<void(const Status&)> done) = 0;
     /// Puts a disk of the same size in its place; the guest goes on. done is called on the loop.
     virtual void replace_root_disk(control::Disk disk, std::function<void(const Status&)> done) = 0;
+    /// Stops the vCPUs; done is called on the loop when they stand still, or with why they don't.
+    virtual void pause(std::function<void(const Status&)> done) = 0;
+    /// Lets them go on; a pause() that isn't done yet fails.
+    [[nodiscard]] virtual Status resume() = 0;
     /// KVM's counters, summed over the vCPUs; empty if they aren't read.
     [[nodiscard]] virtual std::map<std::string, uint64_t> statistics() const = 0;
     [[nodiscard]] virtual uint64_t guest_faults() const = 0;
@@ -42,6 +47,9 @@ class ContainerHost {
 /// answers the control socket, and says how it ended. Runs on the loop's thread.
 ///
 ///     booting -> starting -> running -> stopping -> ended
+///
+/// While it is running it may be paused: its vCPUs stand still and no limit passes. Signals to the
+/// workload resume it, and so does the workload's end.
 ///
 /// Every state goes to ended when the machine stops, the agent is lost or a client says kill.
 class Container {
@@ -86,10 +94,14 @@ class Container {
     void release_disk(bool frozen, const ControlServer::Answer& answer);
     void do_replace_disk(control::Request request, const ControlServer::Answer& answer);
     void thaw(bool frozen, const std::function<void(bool consistent)>& done);
+    void do_pause(const ControlServer::Answer& answer);
+    void do_resume(const ControlServer::Answer& answer);
+    void do_resize(const control::Request& request, const ControlServer::Answer& answer);
+    void resume_machine();
     void do_order(const agent::Order& order, const ControlServer::Answer& answer);
     [[nodiscard]] control::MachineStatus status() const;
     void kill_session(uint32_t id);
-    void finish_exec(uint32_t id, const control::ExitStatus& exit);
+    void finish_exec(uint32_t id, bool asked_for, const control::ExitStatus& exit);
 
     EventLoop& loop_;
     const MonitorConfig& config_;
@@ -109,7 +121,10 @@ class Container {
     bool root_frozen_ = false;
     uint32_t next_session_ = protocol::kWorkloadSession + 1;
     std::vector<ControlServer::Answer> waiters_;  // for the workload's end
-    EventLoop::Watch timer_;                      // the current state's limit
+    enum class Pause : uint8_t { kNone, kPausing, kPaused };
+    Pause pause_ = Pause::kNone;
+    std::optional<Error> lost_while_paused_;
+    EventLoop::Watch timer_;  // the current state's limit
 };
 
 }  // namespace drupe

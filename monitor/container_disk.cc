@@ -28,6 +28,9 @@ void Container::do_release_disk(const control::Request& request,
         return answer(reply_to(
             Error{ErrorCode::kConflict, "the root disk is being released or replaced already"},
             false));
+    if (request.freeze && pause_ != Pause::kNone)
+        return answer(
+            reply_to(Error{ErrorCode::kConflict, "a paused guest can't freeze its root"}, false));
     root_disk_ = RootDisk::kReleasing;
     if (!request.freeze) return release_disk(false, answer);
     const auto limit_ms = static_cast<uint32_t>(

@@ -14,8 +14,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<const char*, 9> kOpNames{
-    "status", "attach", "exec", "signal", "resize", "wait", "kill", "release_disk", "replace_disk"};
+constexpr std::array<const char*, 12> kOpNames{"status",       "attach", "exec",   "signal",
+                                               "resize",       "wait",   "kill",   "release_disk",
+                                               "replace_disk", "pause",  "resume", "limits"};
 
 Result<Op> op_from(const std::string& name) {
     for (size_t i = 0; i < kOpNames.size(); ++i)
@@ -67,6 +68,7 @@ json machine_to_json(const MachineStatus& status) {
             {"guest_faults", status.guest_faults},
             {"last_fault", status.last_fault},
             {"sessions", status.sessions},
+            {"paused", status.paused},
             {"disk_released", status.disk_released},
             {"disk_waits_for_room", status.disk_waits_for_room}};
 }
@@ -77,6 +79,7 @@ Status machine_from_json(const json& value, MachineStatus& status) {
     in.get("guest_faults", status.guest_faults);
     in.get("last_fault", status.last_fault);
     in.get_list("sessions", status.sessions, protocol::kMaxSessions);
+    in.get("paused", status.paused);
     in.get("disk_released", status.disk_released);
     in.get("disk_waits_for_room", status.disk_waits_for_room);
     return in.status();
@@ -108,6 +111,10 @@ std::string encode(const Request& request) {
     if (request.op == Op::kResize) {
         value["rows"] = request.rows;
         value["columns"] = request.columns;
+    }
+    if (request.op == Op::kLimits) {
+        value["memory_max"] = request.limits.memory_max;
+        value["pids_max"] = request.limits.pids_max;
     }
     if (request.op == Op::kReleaseDisk) value["freeze"] = request.freeze;
     if (request.op == Op::kReplaceDisk) value["layers"] = request.disk.layers.size();
@@ -142,6 +149,8 @@ Result<Request> decode_request(std::string_view text, std::vector<Fd> fds) {
     in.get("rows", request.rows);
     in.get("columns", request.columns);
     if (value.contains("freeze")) in.get("freeze", request.freeze);
+    in.get("memory_max", request.limits.memory_max);
+    in.get("pids_max", request.limits.pids_max);
     uint32_t layers = 0;
     in.get("layers", layers);
     const json* start = in.object("start");

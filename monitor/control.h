@@ -39,6 +39,10 @@ enum class Op : uint8_t {
                    ///< more, and its guest waits with every access until kReplaceDisk.
     kReplaceDisk,  ///< disk -> consistent. The root disk goes on with these files, of the same
                    ///< size and content.
+    kPause,        ///< Answered when no vCPU is in the guest any more. os_error EALREADY: it is
+                   ///< paused.
+    kResume,       ///< os_error EALREADY: it isn't paused. A kSignal resumes, too.
+    kLimits,       ///< limits. Of the workload's cgroup in the guest.
 };
 
 /// Which descriptors ride along, in the order stdin, stdout, stderr.
@@ -60,14 +64,15 @@ struct Request {
     uint64_t id = 0;
     Op op{};
     uint32_t session = protocol::kWorkloadSession;
-    protocol::Start start;  // kExec
-    uint32_t signal = 0;    // kSignal
-    bool all = false;       // kSignal
-    uint16_t rows = 0;      // kResize
-    uint16_t columns = 0;   // kResize
-    Stdio stdio;            // kAttach, kExec
-    bool freeze = true;     // kReleaseDisk; without, the disk is as after a loss of power
-    Disk disk;              // kReplaceDisk
+    protocol::Start start;    // kExec
+    uint32_t signal = 0;      // kSignal
+    bool all = false;         // kSignal
+    uint16_t rows = 0;        // kResize
+    uint16_t columns = 0;     // kResize
+    Stdio stdio;              // kAttach, kExec
+    bool freeze = true;       // kReleaseDisk; without, the disk is as after a loss of power
+    Disk disk;                // kReplaceDisk
+    protocol::Limits limits;  // kLimits
 };
 
 /// What a machine is doing: "booting", "starting" (the guest is up), "running", "stopping".
@@ -76,6 +81,7 @@ struct MachineStatus {
     uint64_t guest_faults = 0;
     std::string last_fault;
     std::vector<uint32_t> sessions;  ///< Execs that still run.
+    bool paused = false;             ///< Its vCPUs stand still, or are about to.
     bool disk_released = false;      ///< It waits for a kReplaceDisk.
     bool disk_waits_for_room =
         false;  ///< The host is full; the guest's disk goes on when it isn't.

@@ -262,6 +262,31 @@ void Machine::replace_root_disk(control::Disk fds, std::function<void(const Stat
     });
 }
 
+// Not by Vm::pause(): a vCPU may wait for this loop to reset a device before it can be parked.
+void Machine::pause(std::function<void(const Status&)> done) {
+    if (on_paused_) return done(Error{ErrorCode::kConflict, "it is being paused already"});
+    if (auto status = vm_->request_pause(); !status) return done(status);
+    on_paused_ = std::move(done);
+    await_pause();
+}
+
+void Machine::await_pause() {
+    constexpr std::chrono::milliseconds kPoll{1};
+    if (!on_paused_) return;
+    if (vm_->paused()) return std::exchange(on_paused_, nullptr)(ok());
+    if (vm_->stopped())
+        return std::exchange(on_paused_,
+                             nullptr)(Error{ErrorCode::kConflict, "the machine has stopped"});
+    pause_timer_ = loop_.after(kPoll, [this] { await_pause(); });
+}
+
+Status Machine::resume() {
+    pause_timer_.reset();
+    if (on_paused_)
+        std::exchange(on_paused_, nullptr)(Error{ErrorCode::kConflict, "it was resumed meanwhile"});
+    return vm_->resume();
+}
+
 std::map<std::string, uint64_t> Machine::statistics() const {
     return vm_->statistics();
 }

@@ -57,6 +57,8 @@ class Machine final : public ContainerHost {
     [[nodiscard]] Result<uint64_t> attach_root_disk() override;
     void release_root_disk(std::function<void(const Status&)> done) override;
     void replace_root_disk(control::Disk disk, std::function<void(const Status&)> done) override;
+    void pause(std::function<void(const Status&)> done) override;
+    [[nodiscard]] Status resume() override;
     [[nodiscard]] std::map<std::string, uint64_t> statistics() const override;
     [[nodiscard]] uint64_t guest_faults() const override;
     [[nodiscard]] std::string last_fault() const override;
@@ -72,6 +74,7 @@ class Machine final : public ContainerHost {
     [[nodiscard]] Status add_console();
     [[nodiscard]] Status load_kernel();
     void close_root_disk();
+    void await_pause();
 
     EventLoop& loop_;
     const MonitorConfig& config_;
@@ -82,6 +85,8 @@ class Machine final : public ContainerHost {
     std::shared_ptr<vsock::VsockDevice> vsock_;
     std::shared_ptr<Serial> console_;  // null without --console
     std::thread block_thread_;
+    std::function<void(const Status&)> on_paused_;  // of a pause() that isn't done
+    EventLoop::Watch pause_timer_;
 
     mutable Mutex fault_mutex_;
     std::string last_fault_ DRUPE_GUARDED_BY(fault_mutex_);

@@ -42,6 +42,7 @@ class Session {
 
     /// Calls callback with how it ended, now or when it is over. It may not destroy the session.
     void when_done(std::function<void(const control::ExitStatus&)> callback);
+    [[nodiscard]] bool has_exited() const { return exit_.has_value(); }
     [[nodiscard]] bool done() const { return done_; }
 
   private:

@@ -229,12 +229,23 @@ bool Vm::all_parked() const {
                        [](const VcpuThread& thread) { return thread.parked; });
 }
 
-Status Vm::pause() {
+Status Vm::request_pause() {
     const MutexLock lock(mutex_);
     if (state_ != State::kRunning && state_ != State::kPausing)
         return Error{ErrorCode::kConflict, "the machine doesn't run"};
     state_ = State::kPausing;
     kick_all();
+    return ok();
+}
+
+bool Vm::paused() const {
+    const MutexLock lock(mutex_);
+    return state_ == State::kPausing && all_parked();
+}
+
+Status Vm::pause() {
+    TRY(request_pause());
+    const MutexLock lock(mutex_);
     while (state_ == State::kPausing && !all_parked()) changed_.wait(mutex_);
     if (state_ == State::kStopped)
         return Error{ErrorCode::kConflict, "the machine stopped before it was paused"};

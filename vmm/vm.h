@@ -112,6 +112,10 @@ class Vm {
     /// Returns when no vCPU is in the guest and the I/O of each is complete. kConflict if it has
     /// stopped. Counts nothing: one resume() ends any number of pauses.
     [[nodiscard]] Status pause();
+    /// The same without waiting: for a thread that a vCPU may wait for (a loop that resets a
+    /// device). paused() says when it is done.
+    [[nodiscard]] Status request_pause();
+    [[nodiscard]] bool paused() const;
     [[nodiscard]] Status resume();
 
     /// Ends the machine: vCPUs leave the guest soon and their threads end. The first reason counts,

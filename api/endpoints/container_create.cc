@@ -1,6 +1,7 @@
 // POST /containers/create
 
 #include "api/daemon/container_event.h"
+#include "api/daemon/networks.h"
 #include "api/endpoints/containers.h"
 #include "api/endpoints/create_body.h"
 
@@ -11,6 +12,10 @@ Status create_container(const Call& call) {
     TRY_ASSIGN(engine::ContainerConfig config, parse_create_body(body));
     Json warnings = Json::array();
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
+    if (config.network_mode != "default") {
+        TRY_ASSIGN(auto networks, daemon::Networks::open(engine.images().database()));
+        TRY(networks.find(config.network_mode));
+    }
     TRY_ASSIGN(const engine::Container container,
                engine->create(std::move(config), call.text("name")));
     call.daemon.events.publish(daemon::container_event(container, "create"));

@@ -8,6 +8,7 @@
 
 #include "api/engine/engine.h"
 #include "api/engine/environment.h"
+#include "api/engine/guest_options.h"
 
 namespace drupe::engine {
 namespace {
@@ -151,12 +152,12 @@ Status Engine::kill(std::string_view query, uint32_t signal) {
     control::Request request = request_of(control::Op::kSignal);
     request.signal = signal;
     TRY(client.call(std::move(request), kAnswerTimeout));
-    return ok();
+    return note_resumed(container);
 }
 
 Result<uint32_t> Engine::wait(std::string_view query) {
     TRY_ASSIGN(Container container, find(query));
-    if (container.state != State::kRunning) return container.exit_code;
+    if (!has_machine(container.state)) return container.exit_code;
     std::optional<uint32_t> status;
     if (auto client = connect(container.id)) {
         auto reply = client.value().call(request_of(control::Op::kWait));
@@ -166,7 +167,7 @@ Result<uint32_t> Engine::wait(std::string_view query) {
     static_cast<void>(gone);
     TRY_ASSIGN(const auto settled, settle(container));
     // A container that was removed at its end has only the reply left.
-    if (settled && settled->state != State::kRunning) return settled->exit_code;
+    if (settled && !has_machine(settled->state)) return settled->exit_code;
     if (status) return *status;
     return Error{ErrorCode::kNotFound,
                  fmt::format("container {} was removed before its exit code was read", query)};
@@ -227,6 +228,9 @@ Result<ExecSession> Engine::exec(std::string_view query, ExecRequest asked) {
     start.rows = asked.rows;
     start.columns = asked.columns;
     start.limits = session_limits(container.config);
+    start.groups = container.config.groups;
+    TRY_ASSIGN(start.capabilities, capabilities_of(container.config));
+    if (asked.privileged) start.capabilities = protocol::kAllCapabilities;
     request.stdio = std::move(asked.stdio);
     TRY_ASSIGN(ControlClient client, connect(container.id));
     TRY_ASSIGN(const auto reply, client.call(std::move(request), std::chrono::minutes(1)));

@@ -66,12 +66,34 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
     return out;
 }
 
+Result<SealedDisk> Engine::seal(std::string_view query) {
+    TRY_ASSIGN(Container container, find(query));
+    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(container)));
+    TRY_ASSIGN(auto current, settle_locked(std::move(container)));
+    if (!current) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
+    if (current->state != State::kRunning) {
+        return Error{ErrorCode::kConflict, fmt::format("container {} {}", query,
+                                                       refusal(current->state, Command::kExec))};
+    }
+    Committed unused;
+    TRY_ASSIGN(SealedDisk sealed, seal_running(*current, true, unused));
+    sealed.files = {};
+    return sealed;
+}
+
 Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, Committed& out) {
     TRY_ASSIGN(ControlClient client, connect(container.id));
     Container row = container;
     row.step = Step::kCommitting;
     TRY(table_.update(row));
     step("committing");
+    const bool paused = container.state == State::kPaused && pause;
+    if (paused) {
+        TRY(order_pause(container.id, false));
+    }
+    const auto pause_again = [&] {
+        if (paused) static_cast<void>(order_pause(container.id, true));  // unless it has ended
+    };
     control::Request release;
     release.op = control::Op::kReleaseDisk;
     release.freeze = pause;
@@ -79,6 +101,7 @@ Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, 
     out.marks["released"] = monotonic_ns();
     step("released");
     if (!released) {
+        pause_again();
         TRY(table_.update(container));
         return Error(released.error()).wrap("the machine didn't let go of its disk");
     }
@@ -101,6 +124,7 @@ Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, 
         return sealed;
     }
     step("replaced");
+    pause_again();
     TRY(table_.update(container));
     out.consistent = replaced.value().consistent;
     return sealed;

@@ -9,6 +9,8 @@
 #include <csignal>
 #include <utility>
 
+#include "api/engine/guest_options.h"
+
 namespace drupe::engine {
 namespace {
 
@@ -175,7 +177,7 @@ Status validate(const ContainerConfig& config) {
             return invalid("ulimit " + limit.name + ": the soft limit is above the hard one");
         }
     }
-    return ok();
+    return validate_guest_options(config);
 }
 
 Result<uint32_t> parse_signal(std::string_view text) {

@@ -199,6 +199,37 @@ Status ContainerTable::update(const Container& container) {
     });
 }
 
+Status ContainerTable::set_text(std::string_view column, std::string_view value,
+                                std::string_view id) {
+    TRY_ASSIGN(auto row, db_->prepare(fmt::format(
+                             "UPDATE containers SET {} = ? WHERE id = ? RETURNING 1", column)));
+    row.bind(0, value);
+    row.bind(1, id);
+    TRY_ASSIGN(const bool there, row.step());
+    if (!there)
+        return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", short_id(id))};
+    TRY_ASSIGN(const bool more, row.step());
+    static_cast<void>(more);
+    return ok();
+}
+
+Status ContainerTable::reconfigure(const Container& container) {
+    return change([&] { return set_text("config", to_json(container.config), container.id); });
+}
+
+Status ContainerTable::rename(const std::string& id, std::string_view name) {
+    return change([&]() -> Status {
+        TRY_ASSIGN(Container container, by_id(id));
+        if (container.name == name) {
+            return Error{ErrorCode::kConflict,
+                         "Renaming a container with the same name as its current name"};
+        }
+        container.name = name;
+        TRY(take_name(container));
+        return set_text("name", name, id);
+    });
+}
+
 Status ContainerTable::remove(std::string_view id) {
     return change([&]() -> Status {
         TRY_ASSIGN(auto row, db_->prepare("DELETE FROM containers WHERE id = ?"));

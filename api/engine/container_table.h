@@ -30,6 +30,10 @@ class ContainerTable {
     [[nodiscard]] Status insert(Container& container);
     /// Writes all but id, name, uid and configuration. kNotFound: it is gone.
     [[nodiscard]] Status update(const Container& container);
+    /// Writes the configuration alone.
+    [[nodiscard]] Status reconfigure(const Container& container);
+    /// kConflict: the name is taken, be it by this very container.
+    [[nodiscard]] Status rename(const std::string& id, std::string_view name);
     [[nodiscard]] Status remove(std::string_view id);
 
     /// By full id, by name (with or without a leading slash), or by a prefix of exactly one id, in
@@ -49,6 +53,8 @@ class ContainerTable {
   private:
     explicit ContainerTable(imagefs::Database& db) : db_(&db) {}
     [[nodiscard]] Status change(const std::function<Status()>& work);
+    [[nodiscard]] Status set_text(std::string_view column, std::string_view value,
+                                  std::string_view id);
     [[nodiscard]] Result<uint32_t> take_uid();
     [[nodiscard]] Status take_name(Container& container);
     [[nodiscard]] Result<std::vector<Container>> select(std::string_view where,

@@ -118,7 +118,7 @@ Status Engine::remove(std::string_view query, bool force) {
         if (!force) {
             // It has just ended, or another command has just started it.
             TRY_ASSIGN(const Container now, table_.by_id(container.id));
-            if (now.state == State::kRunning) {
+            if (has_machine(now.state)) {
                 return Error{ErrorCode::kConflict,
                              fmt::format("cannot remove container \"/{}\": it {}", now.name,
                                          refusal(now.state, command))};

@@ -15,6 +15,7 @@
 #include "api/engine/launcher.h"
 #include "api/engine/lock.h"
 #include "api/engine/paths.h"
+#include "api/engine/process_table.h"
 #include "monitor/control_client.h"
 #include "monitor/exit_record.h"
 
@@ -55,6 +56,7 @@ struct ExecRequest {
     std::string working_dir;       ///< Empty: the container's.
     std::string user;              ///< Empty: the container's.
     bool tty = false;
+    bool privileged = false;  ///< All capabilities, whatever the container's are.
     uint16_t rows = 0;
     uint16_t columns = 0;
     control::Stdio stdio;
@@ -83,6 +85,25 @@ struct Committed {
     /// goes on), recorded.
     std::map<std::string, uint64_t> marks;
 };
+
+/// What update() changes; what is unset stays.
+struct ContainerChanges {
+    std::optional<uint64_t> memory_bytes;  ///< 0: none.
+    std::optional<uint64_t> nano_cpus;
+    std::optional<uint64_t> pids_limit;
+    std::optional<RestartPolicy> restart;
+};
+
+/// What a container uses. All but the first two are of one that has a machine.
+struct Stats {
+    Container container;
+    uint64_t read_at_ns = 0;  ///< CLOCK_REALTIME
+    uint32_t vcpus = 0;
+    uint64_t memory_limit_bytes = 0;       ///< The workload's, or its machine's RAM.
+    std::optional<HostUsage> host;         ///< Unset: the host doesn't count, or it has just ended.
+    std::optional<protocol::Usage> guest;  ///< Hostile. Unset: paused, or without an answer.
+};
+inline constexpr size_t kMaxUsageBytes = 1024;
 
 class ContainerFiles;  // container_files.h
 
@@ -140,12 +161,31 @@ class Engine {
                               uint32_t first_signal = 0);
     /// Sends a signal; SIGKILL waits for the end.
     [[nodiscard]] Status kill(std::string_view query, uint32_t signal);
+    /// Its machine stands still until unpause(), a signal or its end. kConflict: it doesn't run, or
+    /// is (isn't) paused already.
+    [[nodiscard]] Status pause(std::string_view query);
+    [[nodiscard]] Status unpause(std::string_view query);
+    /// kConflict: the name is taken.
+    [[nodiscard]] Status rename(std::string_view query, std::string_view new_name);
+    /// Changes limits and restart policy, at once if it runs. kConflict: its machine is too small
+    /// for what is asked.
+    [[nodiscard]] Result<Container> update(std::string_view query, const ContainerChanges& changes);
+    /// The processes in a running one, in the columns that ps's arguments ask for.
+    [[nodiscard]] Result<ProcessTable> top(std::string_view query,
+                                           std::string_view ps_arguments = "");
+    [[nodiscard]] Result<Stats> stats(std::string_view query);
     /// Waits until it doesn't run; its exit code.
     [[nodiscard]] Result<uint32_t> wait(std::string_view query);
     [[nodiscard]] Status remove(std::string_view query, bool force);
 
-    /// Makes an image of what a container has changed. A running one stands still meanwhile.
+    /// Makes an image of what a container has changed. A running one stands still meanwhile; a
+    /// paused one goes on for the moment that its guest takes to write its files out (not without
+    /// request.pause).
     [[nodiscard]] Result<Committed> commit(std::string_view query, const CommitRequest& request);
+
+    /// What a running container has written so far, as a layer under a new top: its files as they
+    /// are now. It stands still for moments. kConflict: it doesn't run.
+    [[nodiscard]] Result<SealedDisk> seal(std::string_view query);
 
     /// Connects to a running machine to see its end.
     [[nodiscard]] Result<Machine> watch(std::string_view query);
@@ -215,6 +255,21 @@ class Engine {
     // container_files.cc, with the lock held
     /// Sees such a machine end, whose input has ended, and takes the row's step back.
     [[nodiscard]] Status end_for_files(Container& container);
+
+    // pause.cc
+    [[nodiscard]] Status change_pause(std::string_view query, Command command);
+    /// False: it is as wanted already.
+    [[nodiscard]] Result<bool> order_pause(const std::string& id, bool pause);
+    /// A signal has resumed a container that was paused: its row says so.
+    [[nodiscard]] Status note_resumed(const Container& container);
+
+    // update.cc, with the container's lock held
+    [[nodiscard]] Status change_limits(const Container& now, const ContainerConfig& before);
+
+    // guest_query.cc
+    /// What a builtin without arguments writes; at most max_bytes.
+    [[nodiscard]] Result<std::string> ask_guest(const Container& container,
+                                                protocol::Builtin builtin, size_t max_bytes);
 
     // command.cc
     [[nodiscard]] Result<Container> check(std::string_view query, Command command, Verdict* out);

@@ -54,6 +54,11 @@ struct PullReport {
     std::string digest;     ///< "sha256:...", what the name means in the registry.
     bool is_newer = false;  ///< It meant another image here before, or none.
 };
+/// Of a pull or push that somebody else asks for.
+struct TransferOptions {
+    std::optional<RegistryLogin> login;  ///< Unset: this host's user's.
+    std::function<bool()> cancelled;     ///< See ImporterTask.
+};
 struct PushReport {
     std::string digest;
     uint64_t size_bytes = 0;  ///< Of the manifest.
@@ -100,13 +105,18 @@ class Images final : public ImageSource {
     // Registries; names as people write them, with a tag or a digest or neither.
     /// Whether there is such an image here (the built-in one counts, and is made).
     [[nodiscard]] Result<bool> has(std::string_view name);
-    [[nodiscard]] Result<PullReport> pull(const std::string& name, const Watch& watch);
+    [[nodiscard]] Result<PullReport> pull(const std::string& name, const Watch& watch,
+                                          const TransferOptions& options = {});
     /// kNotFound: no such image here.
-    [[nodiscard]] Result<PushReport> push(const std::string& name, const Watch& watch);
+    [[nodiscard]] Result<PushReport> push(const std::string& name, const Watch& watch,
+                                          const TransferOptions& options = {});
     /// Checks a user's password with a registry (empty: Docker Hub), and remembers it for this
     /// host's user as Docker does.
     [[nodiscard]] Status log_in(const std::string& registry, const std::string& user,
                                 const std::string& password);
+    /// Only checks it.
+    [[nodiscard]] Status check_login(const std::string& registry, const std::string& user,
+                                     const std::string& password);
     [[nodiscard]] Status log_out(const std::string& registry);
 
     [[nodiscard]] Status tag(std::string_view source, std::string_view target);
@@ -124,13 +134,13 @@ class Images final : public ImageSource {
     [[nodiscard]] Status save(const std::vector<std::string>& names, imagefs::ArchiveFormat format,
                               const imagefs::TarSink& sink);
 
-    /// How a container's files differ from its image's: 'A', 'C' or 'D' and a path. kConflict: it
-    /// runs.
-    [[nodiscard]] Status diff(const Container& container,
+    /// How a container's files differ from its image's: 'A', 'C' or 'D' and a path. at: what
+    /// Engine::seal() made of a running one (without, kConflict); else null.
+    [[nodiscard]] Status diff(const Container& container, const SealedDisk* at,
                               const std::function<Status(char, std::string_view)>& visit);
-    /// All files of a container that doesn't run, as a tar.
+    /// All its files, as a tar.
     [[nodiscard]] Result<std::unique_ptr<imagefs::ByteSource>> export_files(
-        const Container& container);
+        const Container& container, const SealedDisk* at);
 
   private:
     Images(Paths paths, imagefs::Store store)
@@ -139,7 +149,8 @@ class Images final : public ImageSource {
     /// "NAME", which is all of a repository, as what it names; other names as they are.
     [[nodiscard]] Result<std::vector<std::string>> expand(const std::string& name);
     [[nodiscard]] imagefs::OpenLayerTar tar_opener();
-    [[nodiscard]] Result<imagefs::DiskFiles> open_files(const Container& container);
+    [[nodiscard]] Result<imagefs::DiskFiles> open_files(const Container& container,
+                                                        const SealedDisk* at);
     [[nodiscard]] Status import_busybox();
     [[nodiscard]] Result<std::string> replayed(const std::string& chain);
 

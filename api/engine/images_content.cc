@@ -123,7 +123,12 @@ imagefs::OpenLayerTar Images::tar_opener() {
     };
 }
 
-Result<imagefs::DiskFiles> Images::open_files(const Container& container) {
+Result<imagefs::DiskFiles> Images::open_files(const Container& container, const SealedDisk* at) {
+    if (at != nullptr) {
+        TRY_ASSIGN(const std::string name, at->needs_replay ? replayed(at->chain) : at->chain);
+        TRY_ASSIGN(const auto chain, Digest::parse(name));
+        return store_.open_chain(chain);
+    }
     if (container.state == State::kRunning || container.state == State::kPaused) {
         return Error{ErrorCode::kConflict,
                      fmt::format("container {} is running: stop it first, so that its files stay "
@@ -139,18 +144,20 @@ Result<imagefs::DiskFiles> Images::open_files(const Container& container) {
     return store_.open_chain(image.chain_id);
 }
 
-Status Images::diff(const Container& container,
+Status Images::diff(const Container& container, const SealedDisk* at,
                     const std::function<Status(char, std::string_view)>& visit) {
-    TRY_ASSIGN(auto after, open_files(container));
+    TRY_ASSIGN(auto after, open_files(container, at));
     // An image that was removed by force leaves its layers to its containers.
     const auto image = store_.resolve(container.image_id);
     TRY_ASSIGN(const auto index, imagefs::MergedIndex::open(after.index, "of the container"));
+    // A sealed disk's chain goes on from its image's.
     TRY_ASSIGN(auto before, store_.open_chain(image ? image.value().chain_id : index.chain_id()));
     return reader_.diff(std::move(before), std::move(after), visit);
 }
 
-Result<std::unique_ptr<imagefs::ByteSource>> Images::export_files(const Container& container) {
-    TRY_ASSIGN(auto after, open_files(container));
+Result<std::unique_ptr<imagefs::ByteSource>> Images::export_files(const Container& container,
+                                                                  const SealedDisk* at) {
+    TRY_ASSIGN(auto after, open_files(container, at));
     TRY_ASSIGN(const auto index, imagefs::MergedIndex::open(after.index, "of the container"));
     TRY_ASSIGN(const auto chain, store_.chain(index.chain_id()));
     // All that isn't in the empty file system below all images.

@@ -29,14 +29,20 @@ Result<bool> Images::has(std::string_view name) {
     return image.error();
 }
 
-Result<PullReport> Images::pull(const std::string& name, const Watch& watch) {
+Result<PullReport> Images::pull(const std::string& name, const Watch& watch,
+                                const TransferOptions& options) {
     TRY_ASSIGN(const Reference reference, Reference::parse(name));
     TRY_ASSIGN(auto report, run_importer(paths_.importer, paths_.root,
-                                         {{"pull", reference.canonical()}, {}, {}, watch}));
+                                         {{"pull", reference.canonical()},
+                                          options.login ? credentials_json(*options.login) : "",
+                                          {},
+                                          watch,
+                                          options.cancelled}));
     return PullReport{reference.canonical(), std::move(report.digest), report.is_newer};
 }
 
-Result<PushReport> Images::push(const std::string& name, const Watch& watch) {
+Result<PushReport> Images::push(const std::string& name, const Watch& watch,
+                                const TransferOptions& options) {
     TRY_ASSIGN(const Reference reference, Reference::parse(name));
     if (reference.digest) {
         return Error{ErrorCode::kInvalid, "what is pushed is named by a tag: write NAME[:TAG]"};
@@ -44,7 +50,11 @@ Result<PushReport> Images::push(const std::string& name, const Watch& watch) {
     TRY_ASSIGN(const auto image, store_.resolve(reference.canonical()));
     TRY(imagefs::make_blobs(store_, image, tar_opener()));  // the importer reads no guest's disk
     TRY_ASSIGN(auto report, run_importer(paths_.importer, paths_.root,
-                                         {{"push", reference.canonical()}, {}, {}, watch}));
+                                         {{"push", reference.canonical()},
+                                          options.login ? credentials_json(*options.login) : "",
+                                          {},
+                                          watch,
+                                          options.cancelled}));
     return PushReport{std::move(report.digest), report.size_bytes};
 }
 
@@ -52,6 +62,13 @@ Status Images::log_in(const std::string& registry, const std::string& user,
                       const std::string& password) {
     TRY(run_importer(paths_.importer, paths_.root,
                      {{"login", registry_of(registry), user}, password, {}, {}}));
+    return ok();
+}
+
+Status Images::check_login(const std::string& registry, const std::string& user,
+                           const std::string& password) {
+    TRY(run_importer(paths_.importer, paths_.root,
+                     {{"check-login", registry_of(registry), user}, password, {}, {}}));
     return ok();
 }
 

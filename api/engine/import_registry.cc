@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/fd.h"
+#include "base/json_reader.h"
 #include "imagefs/registry/pull.h"
 #include "imagefs/registry/push.h"
 
@@ -24,7 +25,22 @@ using SayLine = std::function<void(const nlohmann::json&)>;
 
 Result<registry::Session> make_session(const std::string& root) {
     TRY_ASSIGN(registry::Config config, registry::Config::load(root));
-    return registry::Session{std::move(config), registry::CredentialFile::of_user(), {}, {}};
+    return registry::Session{std::move(config), registry::CredentialFile::of_user(), {}, {}, {}};
+}
+
+/// With the credentials on standard input; without any there, the user's.
+Result<registry::Session> make_transfer_session(const std::string& root) {
+    TRY_ASSIGN(registry::Session session, make_session(root));
+    TRY_ASSIGN(const std::string text, read_all(STDIN_FILENO, kMaxPasswordBytes));
+    if (text.empty()) return session;
+    TRY_ASSIGN(const auto json, parse_json(text));
+    registry::Credentials& given = session.given.emplace();
+    JsonReader in(json, "credentials");
+    in.get("user", given.user);
+    in.get("password", given.password);
+    in.get("identity_token", given.identity_token);
+    TRY(in.status());
+    return session;
 }
 
 /// Every change of a state, but of mere numbers only a few a second.
@@ -49,7 +65,7 @@ registry::LayerReport reporter(const SayLine& say) {
 
 Result<nlohmann::json> pull(const std::string& root, const std::string& name, const SayLine& say) {
     TRY_ASSIGN(const Reference reference, Reference::parse(name));
-    TRY_ASSIGN(const registry::Session session, make_session(root));
+    TRY_ASSIGN(const registry::Session session, make_transfer_session(root));
     TRY_ASSIGN(Store store, Store::open(root));
     TRY_ASSIGN(const auto pulled, registry::pull(store, session, reference, {}, reporter(say)));
     return nlohmann::json{{"name", reference.canonical()},
@@ -59,7 +75,7 @@ Result<nlohmann::json> pull(const std::string& root, const std::string& name, co
 
 Result<nlohmann::json> push(const std::string& root, const std::string& name, const SayLine& say) {
     TRY_ASSIGN(const Reference reference, Reference::parse(name));
-    TRY_ASSIGN(const registry::Session session, make_session(root));
+    TRY_ASSIGN(const registry::Session session, make_transfer_session(root));
     TRY_ASSIGN(Store store, Store::open(root));
     TRY_ASSIGN(const imagefs::Image image, store.resolve(reference.canonical()));
     TRY_ASSIGN(const auto pushed, registry::push(store, session, image, reference, reporter(say)));
@@ -67,19 +83,22 @@ Result<nlohmann::json> push(const std::string& root, const std::string& name, co
 }
 
 Result<nlohmann::json> log_in(const std::string& root, const std::string& host,
-                              const std::string& user) {
+                              const std::string& user, bool keep) {
     TRY_ASSIGN(const registry::Session session, make_session(root));
     TRY_ASSIGN(const std::string password, read_all(STDIN_FILENO, kMaxPasswordBytes));
     const registry::Credentials credentials{user, password, {}};
     TRY(registry::check_login(session, host, credentials));
-    TRY(session.credentials.store(host, credentials));
+    if (keep) {
+        TRY(session.credentials.store(host, credentials));
+    }
     return nlohmann::json::object();
 }
 
 }  // namespace
 
 bool is_registry_command(const std::string& command) {
-    return command == "pull" || command == "push" || command == "login" || command == "logout";
+    return command == "pull" || command == "push" || command == "login" ||
+           command == "check-login" || command == "logout";
 }
 
 Result<nlohmann::json> run_registry_command(const std::string& root,
@@ -88,7 +107,10 @@ Result<nlohmann::json> run_registry_command(const std::string& root,
     const std::string& command = words[0];
     if (command == "pull" && words.size() == 2) return pull(root, words[1], say);
     if (command == "push" && words.size() == 2) return push(root, words[1], say);
-    if (command == "login" && words.size() == 3) return log_in(root, words[1], words[2]);
+    if (command == "login" && words.size() == 3) return log_in(root, words[1], words[2], true);
+    if (command == "check-login" && words.size() == 3) {
+        return log_in(root, words[1], words[2], false);
+    }
     if (command == "logout" && words.size() == 2) {
         TRY(registry::CredentialFile::of_user().erase(words[1]));
         return nlohmann::json::object();

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -18,6 +19,7 @@ namespace {
 
 constexpr size_t kMaxLineBytes = 64 << 10;
 constexpr size_t kMaxNames = 4096;
+constexpr int kAskMs = 500;
 
 /// In memory: what is secret reaches no disk.
 Result<Fd> input_file(const std::string& input) {
@@ -43,8 +45,16 @@ class Child {
         posix_spawn_file_actions_adddup2(&files, in.get(), STDIN_FILENO);
         posix_spawn_file_actions_adddup2(&files, pipe.second.get(), STDOUT_FILENO);
         pid_t pid = -1;
+        // A daemon's threads have signals blocked that the helper has to heed.
+        posix_spawnattr_t attributes;
+        posix_spawnattr_init(&attributes);
+        sigset_t none;
+        sigemptyset(&none);
+        posix_spawnattr_setsigmask(&attributes, &none);
+        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
         const int error =
-            ::posix_spawn(&pid, program.c_str(), &files, nullptr, pointers.data(), environ);
+            ::posix_spawn(&pid, program.c_str(), &files, &attributes, pointers.data(), environ);
+        posix_spawnattr_destroy(&attributes);
         posix_spawn_file_actions_destroy(&files);
         if (error != 0) return os_error("start " + program, error);
         return Child(pid, std::move(pipe.first));
@@ -122,6 +132,12 @@ Status read_line(std::string_view line, Report& report, const ImporterTask& task
 
 }  // namespace
 
+std::string credentials_json(const RegistryLogin& login) {
+    return dump_json({{"user", login.user},
+                      {"password", login.password},
+                      {"identity_token", login.identity_token}});
+}
+
 Result<ImporterReport> run_importer(const std::string& program, const std::string& root,
                                     const ImporterTask& task) {
     if (program.empty()) {
@@ -136,6 +152,11 @@ Result<ImporterReport> run_importer(const std::string& program, const std::strin
     std::string buffer;
     std::string chunk(kMaxLineBytes, '\0');
     for (;;) {
+        pollfd poll{child.out(), POLLIN, 0};
+        if (task.cancelled && ::poll(&poll, 1, kAskMs) <= 0) {
+            if (!task.cancelled()) continue;
+            return Error{ErrorCode::kConflict, "given up: nobody waits for it any more"};
+        }
         const ssize_t n = ::read(child.out(), chunk.data(), chunk.size());
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return os_error("read from drupe-import");

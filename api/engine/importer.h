@@ -21,15 +21,27 @@ struct LayerProgress {
 };
 using Watch = std::function<void(const LayerProgress&)>;
 
+/// What one pull or push identifies itself by; nothing at all: not at all.
+struct RegistryLogin {
+    std::string user;
+    std::string password;
+    std::string identity_token;
+};
+[[nodiscard]] std::string credentials_json(const RegistryLogin& login);
+
 /// One run of drupe-import.
 /// arguments: {"images", PATH, NAME}, {"rootfs", PATH, NAME}, {"busybox", PATH}, {"pull", NAME},
-/// {"push", NAME}, {"login", REGISTRY, USER} or {"logout", REGISTRY}; an empty NAME is the source's
+/// {"push", NAME}, {"login", REGISTRY, USER}, {"check-login", REGISTRY, USER} or
+/// {"logout", REGISTRY}; an empty NAME is the source's
 /// own. {"replay", CHAIN} returns the chain with its journal replayed.
 struct ImporterTask {
     std::vector<std::string> arguments;
-    std::string input;  ///< On its standard input: a password.
+    std::string input;  ///< On its standard input: a password; of a pull or push, what
+                        ///< credentials_json() makes, or nothing: then the user's own count.
     Say say;
     Watch watch;
+    /// Asked now and then; once it says true the helper is killed, and the error is kConflict.
+    std::function<bool()> cancelled{};
 };
 struct ImporterReport {
     std::vector<std::string> names;  ///< Canonical references, or ids of images without one.

@@ -123,6 +123,16 @@ class JailLauncher final : public MonitorLauncher {
         return tree.value().remove(id);
     }
 
+    Result<HostUsage> usage(const std::string& id) override {
+        TRY_ASSIGN(const auto tree, open_tree());
+        return tree.usage(id);
+    }
+
+    Status limit_cpu(const std::string& id, uint32_t cpu_percent) override {
+        TRY_ASSIGN(const auto tree, open_tree());
+        return tree.limit_cpu(id, cpu_percent);
+    }
+
     Result<std::vector<std::string>> leftovers() override {
         const auto tree = open_tree();
         if (!tree) return std::vector<std::string>();

@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "monitor/config.h"
+#include "monitor/confine/cgroup.h"
 
 namespace drupe::engine {
 
@@ -23,6 +24,9 @@ struct LaunchSpec {
     uint32_t cpu_percent = 0;       ///< Of the same; 0: no limit.
     int log_fd = -1;                ///< Its standard error.
 };
+
+/// What a monitor's cgroup on the host has counted.
+using HostUsage = confine::CgroupUsage;
 
 /// Starts monitors, confined, and cleans up after them. A seam: tests have a fake.
 class MonitorLauncher {
@@ -38,6 +42,10 @@ class MonitorLauncher {
     /// Gives back what launch() made on the host (the cgroup) once the monitor has ended. No error
     /// if there is nothing.
     [[nodiscard]] virtual Status release(const std::string& id) = 0;
+    /// kNotFound: nothing is counted for it.
+    [[nodiscard]] virtual Result<HostUsage> usage(const std::string& id) = 0;
+    /// Changes LaunchSpec::cpu_percent of one that runs.
+    [[nodiscard]] virtual Status limit_cpu(const std::string& id, uint32_t cpu_percent) = 0;
     /// Ids of containers that something is left of, whether their monitors live or not.
     [[nodiscard]] virtual Result<std::vector<std::string>> leftovers() = 0;
 };

@@ -17,6 +17,7 @@ namespace {
 constexpr size_t kChunkBytes = 256 << 10;
 /// A piece of output is at most 16 KiB, six times that when every byte is escaped.
 constexpr size_t kMaxLineBytes = 128 << 10;
+constexpr size_t kMostFirstLines = 4 << 10;  // are shorter than this
 
 Result<size_t> read_some(int fd, char* out, size_t size, uint64_t offset) {
     ssize_t n = 0;
@@ -57,6 +58,10 @@ Result<uint64_t> find_tail(int fd, uint64_t& lines) {
 
 }  // namespace
 
+std::string log_file_name(const std::string& path, size_t index) {
+    return index == 0 ? path : path + "." + std::to_string(index);
+}
+
 std::optional<LogEntry> parse_log_line(std::string_view line) {
     const auto parsed = parse_json(line, 2);
     if (!parsed) return std::nullopt;
@@ -75,70 +80,109 @@ std::optional<LogEntry> parse_log_line(std::string_view line) {
 }
 
 Status LogReader::open_files() {
-    for (size_t i = 0; i < 2; ++i) {
+    for (size_t i = 0; i < files_.size(); ++i) {
         File& file = files_[i];
         if (!file.fd.valid()) {
-            auto opened = open_file(path_ + (i == 0 ? "" : ".1"), O_RDONLY);
-            if (!opened && opened.error().os_errno == ENOENT) continue;
+            auto opened = open_file(log_file_name(path_, i), O_RDONLY);
+            if (!opened && opened.error().os_errno == ENOENT) break;  // nor are those after it
             if (!opened) return std::move(opened).error();
             file.fd = std::move(opened).value();
         }
         file.first_ns = first_time(file.fd.get());
     }
-    if (opened_) return ok();
+    if (opened_ && current_first_ns_ != 0) return ok();
     opened_ = true;
-    const uint64_t other = files_[1].first_ns;
-    current_ = other != 0 && (files_[0].first_ns == 0 || other < files_[0].first_ns) ? 1 : 0;
+    // The first entry of all may have been half read already.
+    if (const auto oldest = younger()) go_to(*oldest, *oldest == current_ ? offset_ : 0);
     return ok();
 }
 
-uint64_t LogReader::first_time(int fd) const {
-    std::string chunk(kMaxLineBytes, '\0');
-    const auto n = read_some(fd, chunk.data(), chunk.size(), 0);
-    if (!n) return 0;
-    const std::string_view text(chunk.data(), n.value());
-    const auto entry = parse_log_line(text.substr(0, text.find('\n')));
-    return entry ? entry->at_ns : 0;
+std::optional<size_t> LogReader::younger() const {
+    std::optional<size_t> found;
+    for (size_t i = 0; i < files_.size(); ++i) {
+        if (files_[i].first_ns <= current_first_ns_) continue;
+        if (!found || files_[i].first_ns < files_[*found].first_ns) found = i;
+    }
+    return found;
+}
+
+void LogReader::go_to(size_t file, uint64_t offset) {
+    current_ = file;
+    current_first_ns_ = files_[file].first_ns;
+    offset_ = offset;
+}
+
+uint64_t LogReader::first_time(int fd) {
+    for (const size_t size : {kMostFirstLines, kMaxLineBytes}) {
+        std::string chunk(size, '\0');
+        const auto n = read_some(fd, chunk.data(), chunk.size(), 0);
+        if (!n) return 0;
+        const std::string_view text(chunk.data(), n.value());
+        const size_t end = text.find('\n');
+        if (end == std::string_view::npos && n.value() == size) continue;
+        const auto entry = parse_log_line(text.substr(0, end));
+        return entry ? entry->at_ns : 0;
+    }
+    return 0;
+}
+
+bool LogReader::was_rewritten() const {
+    return current_first_ns_ != 0 && first_time(files_[current_].fd.get()) != current_first_ns_;
 }
 
 Status LogReader::tail(uint64_t lines) {
     TRY(open_files());
-    const size_t oldest = current_;
-    const size_t newest = 1 - oldest;
+    std::vector<size_t> order;  // of those with entries, the youngest first
+    for (size_t i = 0; i < files_.size(); ++i) {
+        if (files_[i].first_ns != 0) order.push_back(i);
+    }
+    std::sort(order.begin(), order.end(),
+              [&](size_t a, size_t b) { return files_[a].first_ns > files_[b].first_ns; });
+    if (order.empty()) return ok();
     if (lines == 0) {
-        current_ = files_[newest].first_ns != 0 ? newest : oldest;
-        offset_ = size_of(files_[current_].fd.get());
+        go_to(order.front(), size_of(files_[order.front()].fd.get()));
         return ok();
     }
-    if (files_[newest].first_ns != 0) {
-        TRY_ASSIGN(const uint64_t start, find_tail(files_[newest].fd.get(), lines));
-        if (lines == 0) {
-            current_ = newest;
-            offset_ = start;
-            return ok();
-        }
+    for (const size_t file : order) {
+        TRY_ASSIGN(const uint64_t start, find_tail(files_[file].fd.get(), lines));
+        go_to(file, start);
+        if (lines == 0) break;
     }
-    TRY_ASSIGN(offset_, find_tail(files_[oldest].fd.get(), lines));
     return ok();
 }
 
-/// Goes on to the other file if the writer has; false: it hasn't.
-Result<bool> LogReader::next_file() {
-    TRY(open_files());
-    const size_t other = 1 - current_;
-    const uint64_t here = files_[current_].first_ns;
-    const uint64_t there = files_[other].first_ns;
-    const bool was_cut = size_of(files_[current_].fd.get()) < offset_;
-    if (there == 0 || (there <= here && !was_cut)) {
-        if (was_cut) offset_ = 0;
-        return was_cut;
+/// Appends what comes next in the current file, or begins with the next one if the writer has;
+/// false: there is nothing now.
+Result<bool> LogReader::read_more() {
+    std::optional<size_t> next;
+    for (;;) {
+        if (files_[current_].fd.valid() && !was_rewritten()) {
+            const size_t have = buffer_.size();
+            buffer_.resize(have + kChunkBytes);
+            const auto n =
+                read_some(files_[current_].fd.get(), buffer_.data() + have, kChunkBytes, offset_);
+            buffer_.resize(have + (n ? n.value() : 0));
+            if (!n) return std::move(n).error();
+            offset_ += n.value();
+            if (n.value() > 0) return true;
+        }
+        if (next) {  // what was written here before the writer went on has been read, too
+            go_to(*next, 0);
+            buffer_.clear();
+            return true;
+        }
+        const uint64_t before = current_first_ns_;
+        TRY(open_files());
+        if (before == 0 && current_first_ns_ != 0) continue;  // the first entry there is
+        next = younger();
+        if (!next) return false;
+        // A file that was written anew has no rest to be read.
+        if (files_[current_].first_ns != current_first_ns_) {
+            go_to(*next, 0);
+            buffer_.clear();
+            return true;
+        }
     }
-    // Both were written anew since: the older of them comes first.
-    if (!was_cut || there < here) current_ = other;
-    offset_ = 0;
-    buffer_.clear();
-    taken_ = 0;
-    return true;
 }
 
 Result<std::optional<std::string>> LogReader::next_line() {
@@ -152,19 +196,7 @@ Result<std::optional<std::string>> LogReader::next_line() {
         buffer_.erase(0, taken_);
         taken_ = 0;
         if (buffer_.size() > kMaxLineBytes) buffer_.clear();  // no line of ours
-        if (!files_[current_].fd.valid()) {
-            TRY(open_files());
-        }
-        if (files_[current_].fd.valid()) {
-            const size_t have = buffer_.size();
-            buffer_.resize(have + kChunkBytes);
-            TRY_ASSIGN(const size_t n, read_some(files_[current_].fd.get(), buffer_.data() + have,
-                                                 kChunkBytes, offset_));
-            buffer_.resize(have + n);
-            offset_ += n;
-            if (n > 0) continue;
-        }
-        TRY_ASSIGN(const bool more, next_file());
+        TRY_ASSIGN(const bool more, read_more());
         if (!more) return std::optional<std::string>();
     }
 }

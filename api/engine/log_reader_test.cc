@@ -95,6 +95,63 @@ TEST_F(LogReaderTest, ARotationIsFollowed) {
     EXPECT_EQ(rest(reader), "3\n4\n");
 }
 
+TEST_F(LogReaderTest, ManyFilesAreReadFromTheOldestOnAndFollowedRound) {
+    put(5);
+    put(6);
+    put(1, ".1");
+    put(2, ".2");
+    put(3, ".3");
+    put(4, ".3");
+    LogReader reader(path_);
+    EXPECT_EQ(rest(reader), "1\n2\n3\n4\n5\n6\n");
+    std::filesystem::resize_file(path_ + ".1", 0);
+    EXPECT_EQ(rest(reader), "");
+    put(7, ".1");
+    put(8, ".1");
+    EXPECT_EQ(rest(reader), "7\n8\n");
+    std::filesystem::resize_file(path_ + ".2", 0);
+    put(9, ".2");
+    EXPECT_EQ(rest(reader), "9\n");
+}
+
+TEST_F(LogReaderTest, AWriterThatLapsItsReaderCostsLinesAndRepeatsNone) {
+    put(1);
+    put(2);
+    LogReader reader(path_);
+    EXPECT_EQ(reader.next().value()->text, "1\n");
+    for (const char* suffix : {".1", ".2"}) {
+        put(suffix[1] - '0' + 2, suffix);
+    }
+    std::filesystem::resize_file(path_, 0);
+    for (int n = 5; n < 30; ++n) put(n);  // longer than it was
+    std::string expected = "2\n3\n4\n";   // 2 was read ahead
+    for (int n = 5; n < 30; ++n) expected += std::to_string(n) + "\n";
+    EXPECT_EQ(rest(reader), expected);
+}
+
+TEST_F(LogReaderTest, TheOnlyFileMayBeWrittenAnew) {
+    put(1);
+    LogReader reader(path_);
+    EXPECT_EQ(rest(reader), "1\n");
+    std::filesystem::resize_file(path_, 0);
+    EXPECT_EQ(rest(reader), "");
+    for (int n = 2; n < 5; ++n) put(n);
+    EXPECT_EQ(rest(reader), "2\n3\n4\n");
+}
+
+TEST_F(LogReaderTest, TheTailMayBeginInAnyOfManyFiles) {
+    put(3);
+    put(4, ".1");
+    put(1, ".2");
+    put(2, ".3");
+    const std::string all = "1\n2\n3\n4\n";
+    for (uint64_t lines = 0; lines < 6; ++lines) {
+        LogReader reader(path_);
+        ASSERT_TRUE(reader.tail(lines));
+        EXPECT_EQ(rest(reader), lines >= 4 ? all : all.substr(2 * (4 - lines))) << lines;
+    }
+}
+
 TEST_F(LogReaderTest, TheTailMayBeginInEitherFile) {
     put(4);
     put(5);

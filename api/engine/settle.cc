@@ -76,6 +76,10 @@ Result<std::optional<Container>> Engine::settle_locked(Container container) {
     if (container.step == Step::kCommitting) {
         if (lives) {
             TRY(return_disk(container));
+            if (container.state == State::kPaused) {  // it was to go on for the commit only
+                const auto paused = order_pause(container.id, true);
+                if (!paused) container.state = State::kRunning;
+            }
         }
         container.step = Step::kNone;
         TRY(table_.update(container));
@@ -156,8 +160,7 @@ Result<Ended> Engine::conclude(Machine& machine) {
     TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(machine.container)));
     auto now = table_.by_id(machine.container.id);
     // The same run, and not a later one.
-    if (now && (now.value().state == State::kRunning || now.value().state == State::kPaused) &&
-        now.value().pid == machine.container.pid &&
+    if (now && has_machine(now.value().state) && now.value().pid == machine.container.pid &&
         now.value().pid_started == machine.container.pid_started) {
         return end(std::move(now).value());
     }
@@ -177,7 +180,7 @@ Status Engine::clean_up(const std::string& id) {
         TRY_ASSIGN(const bool gone, await_monitor_end(folder, kLookAgainMs));
         if (gone) break;
         const auto row = table_.by_id(id);
-        if (row && (row.value().state == State::kRunning || row.value().step != Step::kNone)) {
+        if (row && (has_machine(row.value().state) || row.value().step != Step::kNone)) {
             return ok();  // it has been started again
         }
         if (monotonic_ns() < until) continue;

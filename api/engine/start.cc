@@ -6,12 +6,15 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
 #include "api/engine/environment.h"
+#include "api/engine/guest_options.h"
+#include "api/engine/log_reader.h"
 #include "api/engine/machine_size.h"
 #include "api/engine/names.h"
 #include "api/engine/process.h"
@@ -23,8 +26,12 @@ constexpr mode_t kFileMode = 0600;
 constexpr size_t kEntropyBytes = 64;
 constexpr size_t kMachineIdBytes = 16;
 constexpr int kBacklog = 16;
-/// Two files in turn: a container's log never takes more than twice this.
-constexpr uint64_t kMaxLogFileBytes = 512ull << 20;
+/// A container's log without options: two files of this size, in turn.
+constexpr uint64_t kLogFileBytes = 512ull << 20;
+constexpr size_t kLogFiles = 2;
+/// As Docker's driver "local" has them.
+constexpr uint64_t kLocalLogFileBytes = 20ull << 20;
+constexpr size_t kLocalLogFiles = 5;
 
 /// A listening socket at RUN/vm/ID/control. It listens from here on, so that a client may connect
 /// before the monitor is up; the monitor calls listen() again and becomes the one SO_PEERCRED
@@ -65,6 +72,26 @@ Result<Fd> open_kvm(const std::string& path) {
         return error;
     }
     return kvm;
+}
+
+uint64_t log_file_bytes(const LogOptions& log) {
+    if (log.max_size_bytes != 0) return log.max_size_bytes;
+    return log.driver == "local" ? kLocalLogFileBytes : kLogFileBytes;
+}
+
+/// All files that the monitor will ever write: it opens none.
+Result<std::vector<Fd>> open_log(const LogOptions& log, const std::string& path) {
+    std::vector<Fd> files;
+    if (log.driver == "none") return files;
+    size_t count = log.max_files;
+    if (count == 0) count = log.driver == "local" ? kLocalLogFiles : kLogFiles;
+    // Docker's json-file keeps one file unless it is told otherwise.
+    if (log.max_files == 0 && log.max_size_bytes != 0 && log.driver != "local") count = 1;
+    for (size_t i = 0; i < std::min(count, LogReader::kMaxFiles); ++i) {
+        TRY_ASSIGN(Fd file, open_file(log_file_name(path, i), O_RDWR | O_CREAT, kFileMode));
+        files.push_back(std::move(file));
+    }
+    return files;
 }
 
 Result<uint64_t> occupied_bytes(const std::vector<Fd>& files) {
@@ -155,13 +182,11 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
                                               : paths.exit_record(container.id),
                                     O_RDWR | O_CREAT | O_TRUNC, kFileMode));
     config.exit_record_fd = plan.keep(std::move(record));
-    for (const char* suffix : {"", ".1"}) {
-        if (for_files) break;
-        TRY_ASSIGN(Fd log,
-                   open_file(paths.log_file(container.id) + suffix, O_RDWR | O_CREAT, kFileMode));
-        config.log.fds.push_back(plan.keep(std::move(log)));
+    if (!for_files) {
+        TRY_ASSIGN(auto files, open_log(c.log, paths.log_file(container.id)));
+        for (Fd& file : files) config.log.fds.push_back(plan.keep(std::move(file)));
+        config.log.max_file_bytes = log_file_bytes(c.log);
     }
-    config.log.max_file_bytes = kMaxLogFileBytes;
     TRY_ASSIGN(Fd messages, open_file(for_files ? paths.files_monitor_log(container.id)
                                                 : paths.monitor_log(container.id),
                                       O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, kFileMode));
@@ -173,6 +198,7 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
         }
         config.console_fd = plan.keep(std::move(request.console));
     }
+    config.stdin_once = for_files || (c.stdin_once && !c.tty);
     config.stdio.stdin_fd = plan.keep(std::move(request.stdio.stdin_fd));
     config.stdio.stdout_fd = plan.keep(std::move(request.stdio.stdout_fd));
     config.stdio.stderr_fd = plan.keep(std::move(request.stdio.stderr_fd));
@@ -181,6 +207,10 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     config.identity.domain_name = c.domain_name;
     // As Debian does for a host without an address of its own: its name resolves.
     config.identity.hosts.push_back("127.0.1.1 " + config.identity.host_name);
+    TRY_ASSIGN(const auto extra_hosts, extra_host_lines(c));
+    config.identity.hosts.insert(config.identity.hosts.end(), extra_hosts.begin(),
+                                 extra_hosts.end());
+    TRY_ASSIGN(config.identity.resolv_conf, resolv_conf_of(c));
     TRY_ASSIGN(const std::string machine_id, random_bytes(kMachineIdBytes));
     config.identity.machine_id = to_hex(machine_id);
     TRY_ASSIGN(const std::string entropy, random_bytes(kEntropyBytes));
@@ -204,6 +234,7 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     workload.columns = request.columns;
     workload.limits = session_limits(c);
     workload.memory_max = size.workload_memory_max;
+    TRY(apply_guest_options(c, workload));
     return plan;
 }
 

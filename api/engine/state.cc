@@ -45,9 +45,13 @@ std::string_view refusal(State state, Command command) {
         return state == State::kPaused ? "is paused: unpause and stop it first, or use rm -f"
                                        : "is running: stop it first, or use rm -f";
     }
+    if (state == State::kPaused && command == Command::kPause) return "is already paused";
+    if (state == State::kPaused && command == Command::kExec) {
+        return "is paused, unpause the container before exec";
+    }
     if (state == State::kPaused) return "is paused: unpause it first";
     if (state == State::kRestarting) return "is restarting: wait until it is running";
-    if (state == State::kRunning) return "is not paused";
+    if (state == State::kRunning || command == Command::kUnpause) return "is not paused";
     return "is not running";
 }
 

@@ -38,6 +38,11 @@ enum class Verdict : uint8_t {
     kRefuse,   ///< Illegal in this state: a conflict.
 };
 
+/// It has a machine whose workload runs, or stands still.
+[[nodiscard]] constexpr bool has_machine(State state) {
+    return state == State::kRunning || state == State::kPaused;
+}
+
 /// The one table of legal (state, command) pairs.
 [[nodiscard]] Verdict verdict(State state, Command command);
 

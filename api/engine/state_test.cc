@@ -42,6 +42,13 @@ TEST(StateTable, ForcedRemovalIsLegalEverywhereAndPlainRemovalOnlyWithoutAMachin
     }
 }
 
+TEST(StateTable, RefusalsAboutPausesAreDockers) {
+    EXPECT_EQ(refusal(State::kPaused, Command::kPause), "is already paused");
+    EXPECT_EQ(refusal(State::kRunning, Command::kUnpause), "is not paused");
+    EXPECT_EQ(refusal(State::kExited, Command::kPause), "is not running");
+    EXPECT_EQ(refusal(State::kExited, Command::kUnpause), "is not paused");
+}
+
 TEST(StateTable, NamesSurviveTheRoundTripAndUnknownOnesDoNotParse) {
     for (const State state : kAllStates) EXPECT_EQ(parse_state(to_string(state)), state);
     EXPECT_FALSE(parse_state("asleep"));

@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "api/engine/log_reader.h"
 #include "base/log.h"
 #include "imagefs/store/store_files.h"
 
@@ -47,8 +48,8 @@ Result<ContainerUsage> container_usage(Container container, Images& images, cons
     SeenFiles seen;
     TRY_ASSIGN(usage.disk_bytes,
                imagefs::tree_bytes(images.store().root() + "/tops/" + container.id, seen));
-    const std::string log = paths.log_file(container.id);
-    for (const std::string& path : {log, log + ".1"}) {
+    for (size_t i = 0; i < LogReader::kMaxFiles; ++i) {
+        const std::string path = log_file_name(paths.log_file(container.id), i);
         TRY_ASSIGN(const uint64_t bytes, imagefs::tree_bytes(path, seen));
         usage.log_bytes += bytes;
     }

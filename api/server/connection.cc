@@ -175,12 +175,15 @@ class ConnectionExchange final : public Exchange {
         return Hijacked{connection_.fd(), std::move(parsing().bytes)};
     }
 
+    void abandon() override { failed_ = true; }
+
     /// Ends the answer; whether another request may follow.
     bool end() {
         if (state_ == State::kOpen) {
             static_cast<void>(reply(500, "application/json", error_body("no answer"), {}));
         }
         if (state_ == State::kHijacked) return false;
+        if (failed_) return false;
         if (state_ == State::kStreaming && !old_ && !head_ && !send("0\r\n\r\n")) return false;
         if (failed_ || broken_ || closes_ || !request_.keep_alive) return false;
         return drain();

@@ -52,6 +52,9 @@ class Exchange {
                                        const Headers& headers = {}) = 0;
     /// More of it, sent at once.
     [[nodiscard]] virtual Status write(std::string_view data) = 0;
+    /// What was begun can't be ended: the connection is cut, so that the client sees that something
+    /// is missing.
+    virtual void abandon() = 0;
     /// Takes the connection over for a stream of bytes in both directions: 101 if the client asked
     /// for an upgrade, else 200. The descriptor is this object's; early are bytes that the client
     /// has sent already.

@@ -66,7 +66,8 @@ Result<std::unique_ptr<Repository>> Repository::open(const Session& session,
                                                      const std::string& registry, std::string name,
                                                      Access access) {
     TRY_ASSIGN(Url server, find_server(session, registry));
-    TRY_ASSIGN(Credentials credentials, session.credentials.find(registry));
+    TRY_ASSIGN(Credentials credentials, session.given ? Result<Credentials>(*session.given)
+                                                      : session.credentials.find(registry));
     return std::make_unique<Repository>(session, std::move(server), std::move(name),
                                         std::move(credentials), access);
 }
@@ -112,7 +113,9 @@ Result<std::vector<std::unique_ptr<Repository>>> open_for_pull(const Session& se
     const auto mirrors = session.config.mirrors.find(registry);
     if (mirrors != session.config.mirrors.end()) {
         for (const Url& mirror : mirrors->second) {
-            TRY_ASSIGN(Credentials credentials, session.credentials.find(mirror.authority()));
+            TRY_ASSIGN(Credentials credentials, session.given
+                                                    ? Result<Credentials>(Credentials{})
+                                                    : session.credentials.find(mirror.authority()));
             all.push_back(std::make_unique<Repository>(session, mirror, name,
                                                        std::move(credentials), Access::kPull));
         }

@@ -1,9 +1,11 @@
 // Both ends of the protocol for real: AgentSession against drupe-init in a scratch guest.
 
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <list>
@@ -442,6 +444,134 @@ TEST_F(AgentGuest, ShutdownKillsReportsAndHalts) {
     EXPECT_EQ(exit_of(1).status, 137);
     EXPECT_EQ(exit_of(2).status, 137);
     EXPECT_EQ(guest_->wait(), 0);
+}
+
+TEST_F(AgentGuest, CapabilitiesAreThoseOfTheOrderForRootAndNoneForOthers) {
+    start_sleeping_workload();
+    const std::string script = "grep -E 'Cap(Inh|Prm|Eff|Bnd)' /proc/self/status | sed 's/.*\t//'";
+    Start root = shell(2, script);
+    root.capabilities = 0x421;
+    EXPECT_EQ(exec(root).first,
+              "0000000000000000\n0000000000000421\n0000000000000421\n0000000000000421\n");
+    Start alice = shell(3, script);
+    alice.capabilities = 0x421;
+    alice.user = "alice";
+    EXPECT_EQ(exec(alice).first,
+              "0000000000000000\n0000000000000000\n0000000000000000\n0000000000000421\n");
+    Start all = shell(4, "mount -t tmpfs x /home && echo mounted");
+    EXPECT_EQ(exec(all).first, "mounted\n");
+    all.session = 5;
+    all.capabilities = 0x421;
+    EXPECT_EQ(exec(all).first, "");
+}
+
+TEST_F(AgentGuest, AWorkloadHasItsTmpfsMountsSharedMemoryAndSysctls) {
+    ASSERT_EQ(order(protocol::Root{}).first, 0);
+    Start start = shell(1, "while :; do sleep 0.05; done");
+    start.shm_bytes = 3 << 20;
+    start.tmpfs = {{"/mnt/deep", MS_NOSUID | MS_NOEXEC, "size=65536,mode=700"},
+                   {"/home", MS_RDONLY, "size=65536"}};
+    start.sysctls = {"net/ipv4/ip_default_ttl=77"};
+    ASSERT_EQ(order(start), std::pair(0, std::string()));
+    const std::string mounts = exec(shell(2, "grep -E '/mnt|/home|/shm' /proc/mounts")).first;
+    EXPECT_NE(mounts.find("/dev/shm tmpfs rw,nosuid,nodev,noexec,relatime,size=3072k"),
+              std::string::npos)
+        << mounts;
+    EXPECT_NE(mounts.find("tmpfs /mnt/deep tmpfs rw,nosuid,noexec,relatime,size=64k,mode=700"),
+              std::string::npos)
+        << mounts;
+    EXPECT_NE(mounts.find("tmpfs /home tmpfs ro,"), std::string::npos) << mounts;
+    EXPECT_EQ(exec(shell(3, "ls -ld /home | head -c 10; cat /proc/sys/net/ipv4/ip_default_ttl")),
+              std::pair(std::string("drwxr-xr-x77\n"), 0));
+}
+
+TEST_F(AgentGuest, WhatCantBeSetUpForAWorkloadIsNamed) {
+    ASSERT_EQ(order(protocol::Root{}).first, 0);
+    Start start = shell(1, "true");
+    start.sysctls = {"kernel/no_such=1"};
+    EXPECT_EQ(order(start),
+              std::pair(EINVAL, std::string("sysctl kernel/no_such: the guest's kernel has none")));
+}
+
+TEST_F(AgentGuest, ATmpfsWithABadOptionIsNamed) {
+    ASSERT_EQ(order(protocol::Root{}).first, 0);
+    Start start = shell(1, "true");
+    start.tmpfs = {{"/run", 0, "bogus=1"}};
+    const auto answer = order(start);
+    EXPECT_EQ(answer.first, EINVAL);
+    EXPECT_NE(answer.second.find("mount tmpfs /run (bogus=1)"), std::string::npos) << answer.second;
+}
+
+TEST_F(AgentGuest, AnInitIsTheWorkloadsParentReapsAndForwardsSignals) {
+    ASSERT_EQ(order(protocol::Root{}).first, 0);
+    Start start = shell(1,
+                        "trap 'echo got it; exit 7' USR1; echo pid $$ of $PPID; "
+                        "while :; do sleep 0.05; done");
+    start.init = true;
+    ASSERT_EQ(order(start), std::pair(0, std::string()));
+    Collector& out = read(1, Stream::kStdout);
+    ASSERT_TRUE(out.state().wait([](const Collector::State& state) {
+        return state.bytes.find("of 1\n") != std::string::npos;
+    }));
+    EXPECT_EQ(order(protocol::Signal{1, SIGUSR1, false}).first, 0);
+    EXPECT_EQ(exit_of(1).status, 7);
+    EXPECT_NE(out.whole().find("got it"), std::string::npos);
+}
+
+class AgentGuestInit : public AgentGuest, public testing::WithParamInterface<bool> {};
+
+TEST_P(AgentGuestInit, OrphansStayZombiesUnlessThereIsAnInit) {
+    ASSERT_EQ(order(protocol::Root{}).first, 0);
+    // sleep(1) waits for nobody.
+    Start start = shell(1, "(sleep 0.1 &); exec sleep 100");
+    start.init = GetParam();
+    ASSERT_EQ(order(start), std::pair(0, std::string()));
+    const auto zombies = exec(shell(2, "sleep 1; grep -l '^State:.Z' /proc/[0-9]*/status"));
+    EXPECT_EQ(zombies.first.empty(), GetParam()) << zombies.first;
+}
+INSTANTIATE_TEST_SUITE_P(WithAndWithout, AgentGuestInit, testing::Bool());
+
+TEST_F(AgentGuest, AnInitPassesOnWhyAProgramCantRunAndWhichSignalEndedIt) {
+    ASSERT_EQ(order(protocol::Root{}).first, 0);
+    Start start = shell(1, "kill -KILL $$");
+    start.init = true;
+    ASSERT_EQ(order(start).first, 0);
+    EXPECT_EQ(exit_of(1).status, 128 + SIGKILL);
+}
+
+TEST_F(AgentGuest, AnInitsProgramThatIsNoneIsAnErrorOfTheStart) {
+    ASSERT_EQ(order(protocol::Root{}).first, 0);
+    Start start = program(1, {"/bin/garbage"});
+    start.init = true;
+    EXPECT_EQ(order(start).first, ENOEXEC);
+}
+
+TEST_F(AgentGuest, ItsProcessesAreListedWithoutTheOneThatLists) {
+    start_sleeping_workload();
+    Start sleeper = program(2, {"sleep", "77"});
+    sleeper.user = "alice";
+    ASSERT_EQ(order(sleeper).first, 0);
+    Start list = program(3, {"all"});
+    list.builtin = protocol::Builtin::kProcesses;
+    const auto processes = protocol::decode<protocol::ProcessList>(exec(list).first);
+    ASSERT_TRUE(processes);
+    ASSERT_GE(processes->processes.size(), 2U);
+    EXPECT_EQ(processes->processes[0].pid, 1U);
+    EXPECT_EQ(processes->processes[0].user, "root");
+    const auto& last = *std::find_if(processes->processes.begin(), processes->processes.end(),
+                                     [](const auto& p) { return p.arguments == "sleep 77"; });
+    EXPECT_EQ(last.user, "alice");
+    EXPECT_EQ(last.uid, 1000U);
+    for (const auto& process : processes->processes) EXPECT_NE(process.arguments, "all");
+}
+
+TEST_F(AgentGuest, LimitsNeedAWorkloadAndItsUsageIsTold) {
+    ASSERT_EQ(order(protocol::Root{}).first, 0);
+    EXPECT_EQ(order(protocol::Limits{0, 0}).first, ESRCH);
+    ASSERT_EQ(order(shell(1, "while :; do sleep 0.05; done")).first, 0);
+    Start usage = program(2, {"usage"});
+    usage.builtin = protocol::Builtin::kUsage;
+    EXPECT_TRUE(protocol::decode<protocol::Usage>(exec(usage).first));
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ Kind kind_of(const Order& order) {
                                  [](const protocol::Resize&) { return Kind::kResize; },
                                  [](const protocol::Forget&) { return Kind::kForget; },
                                  [](const protocol::Freeze&) { return Kind::kFreeze; },
+                                 [](const protocol::Limits&) { return Kind::kLimits; },
                                  [](const protocol::Thaw&) { return Kind::kThaw; },
                                  [](const protocol::Shutdown&) { return Kind::kShutdown; }},
                       order);
@@ -45,6 +46,7 @@ class Session final : public AgentSession, private StreamOwner {
 
     Status attach(Fd control) override;
     bool ready() const override { return state_ == State::kReady; }
+    void hold(bool held) override;
     Status order(const Order& order, std::chrono::nanoseconds timeout, OnAnswer on_answer) override;
     Result<std::unique_ptr<OutputStream>> open_output(uint32_t session, protocol::Stream stream,
                                                       uint64_t offset, OutputSink& sink) override;
@@ -68,7 +70,7 @@ class Session final : public AgentSession, private StreamOwner {
     // StreamOwner
     EventLoop& loop() override { return loop_; }
     Result<Fd> connect(uint32_t guest_port) override { return connector_(guest_port); }
-    bool guest_is_ready() const override { return ready(); }
+    bool guest_is_ready() const override { return ready() && !held_; }
     void report_violation(Error error) override { break_off(std::move(error)); }
     void add(StreamLink& link) override { links_.insert(&link); }
     void remove(StreamLink& link) override { links_.erase(&link); }
@@ -85,6 +87,7 @@ class Session final : public AgentSession, private StreamOwner {
     void break_off(Error error);
     template <class Call>
     void for_each_link(const Call& call);
+    [[nodiscard]] EventLoop::Watch limit(uint32_t id, std::chrono::nanoseconds timeout);
 
     EventLoop& loop_;
     Connector connector_;
@@ -92,6 +95,7 @@ class Session final : public AgentSession, private StreamOwner {
     State state_ = State::kWaiting;
     const char* broken_rule_ = "";
     uint64_t violations_ = 0;
+    bool held_ = false;
     uint32_t last_id_ = 0;
     std::map<uint32_t, Pending> pending_;
     std::map<uint32_t, SessionState> sessions_;  // started and not forgotten
@@ -137,15 +141,28 @@ Status Session::order(const Order& order, std::chrono::nanoseconds timeout, OnAn
     }
     if (const auto* forget = std::get_if<protocol::Forget>(&order))
         pending.session = forget->session;
-    pending.timer = loop_.after(timeout, [this, id] {
-        const auto late = pending_.find(id);
-        if (late == pending_.end()) return;
-        if (const OnAnswer answer = std::exchange(late->second.on_answer, nullptr))
-            answer(Error{ErrorCode::kLimit, "the guest didn't answer in time"});
-    });
+    pending.timer = limit(id, timeout);
     pending_.emplace(id, std::move(pending));
     control_->send(frame);
     return ok();
+}
+
+EventLoop::Watch Session::limit(uint32_t id, std::chrono::nanoseconds timeout) {
+    return loop_.after(timeout, [this, id, timeout] {
+        const auto late = pending_.find(id);
+        if (late == pending_.end()) return;
+        if (held_) {
+            late->second.timer = limit(id, timeout);  // the end of this closure
+            return;
+        }
+        if (const OnAnswer answer = std::exchange(late->second.on_answer, nullptr))
+            answer(Error{ErrorCode::kLimit, "the guest didn't answer in time"});
+    });
+}
+
+void Session::hold(bool held) {
+    held_ = held;
+    if (!held && ready()) for_each_link([](StreamLink& link) { link.guest_ready(); });
 }
 
 Result<std::unique_ptr<OutputStream>> Session::open_output(uint32_t session,

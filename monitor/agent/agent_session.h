@@ -15,8 +15,8 @@
 namespace drupe::agent {
 
 using Order = std::variant<protocol::Root, protocol::Identity, protocol::Start, protocol::Signal,
-                           protocol::Resize, protocol::Forget, protocol::Freeze, protocol::Thaw,
-                           protocol::Shutdown>;
+                           protocol::Resize, protocol::Forget, protocol::Limits, protocol::Freeze,
+                           protocol::Thaw, protocol::Shutdown>;
 
 inline constexpr size_t kMaxOutstandingOrders = 1024;
 inline constexpr size_t kMaxQueuedOrderBytes = 4 << 20;  ///< Sent to a guest that reads nothing.
@@ -97,6 +97,10 @@ class AgentSession {
     [[nodiscard]] virtual Status attach(Fd control) = 0;
     /// Said Hello, not lost.
     [[nodiscard]] virtual bool ready() const = 0;
+
+    /// While the guest stands still no order's time passes (it starts anew when one is over), and
+    /// no lost stream is opened again.
+    virtual void hold(bool held) = 0;
 
     /// Sends an order. on_answer is called iff this succeeds, with kLimit when the time is over
     /// (what the guest does afterwards is ignored). Fails with kConflict when not ready(), kLimit

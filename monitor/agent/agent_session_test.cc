@@ -246,6 +246,29 @@ TEST_F(AgentSessionTest, ALateAnswerIsIgnored) {
     EXPECT_EQ(answers_.get()[1], "ok");
 }
 
+TEST_F(AgentSessionTest, NoOrdersTimePassesWhileTheGuestIsHeld) {
+    Peer peer = greeted();
+    host_.run([this] { agent_->hold(true); });
+    ASSERT_TRUE(order(protocol::Resize{.session = 1}, milliseconds(20)));
+    ASSERT_TRUE(order(protocol::Shutdown{}, milliseconds(20)));
+    const uint32_t id = peer.receive_order().id;
+    (void)peer.receive_order();
+    std::promise<void> waited;
+    auto timer = host_.run(
+        [&] { return host_.loop().after(milliseconds(200), [&] { waited.set_value(); }); });
+    waited.get_future().wait();
+    host_.run([&] { timer.reset(); });
+    EXPECT_TRUE(answers_.get().empty());
+
+    peer.send(answer(id));
+    ASSERT_TRUE(answers_.wait([](const auto& list) { return list.size() == 1; }));
+    EXPECT_EQ(answers_.get()[0], "ok");
+
+    host_.run([this] { agent_->hold(false); });
+    ASSERT_TRUE(answers_.wait([](const auto& list) { return list.size() == 2; }));
+    EXPECT_EQ(answers_.get()[1], "the guest didn't answer in time");
+}
+
 TEST_F(AgentSessionTest, OrdersAreBoundedInNumberAndBytes) {
     Peer peer = greeted();
     protocol::Start big;

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <filesystem>
 #include <sstream>
 
@@ -57,6 +58,54 @@ std::string or_max(uint64_t value) {
     return value == 0 ? "max" : std::to_string(value);
 }
 
+Status set_cpu_limit(const std::string& path, uint32_t cpu_percent) {
+    const std::string quota = or_max(cpu_percent * kCpuPeriodUs / 100);
+    return write_control(path + "/cpu.max", quota + " " + std::to_string(kCpuPeriodUs));
+}
+
+uint64_t parse_or_zero(std::string_view text) {
+    uint64_t value = 0;  // of "max", too
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    return value;
+}
+
+uint64_t read_number(const std::string& path) {
+    const auto words = read_words(path);
+    return words && !words.value().empty() ? parse_or_zero(words.value().front()) : 0;
+}
+
+/// "KEY NUMBER" lines.
+void read_cpu(const std::string& path, CgroupUsage& usage) {
+    const auto words = read_words(path + "/cpu.stat");
+    if (!words) return;
+    const std::pair<std::string_view, uint64_t*> fields[] = {
+        {"usage_usec", &usage.cpu_us},
+        {"user_usec", &usage.cpu_user_us},
+        {"system_usec", &usage.cpu_system_us},
+        {"nr_periods", &usage.cpu_periods},
+        {"nr_throttled", &usage.cpu_throttled_periods},
+        {"throttled_usec", &usage.cpu_throttled_us}};
+    for (size_t i = 0; i + 1 < words.value().size(); i += 2) {
+        for (const auto& [name, field] : fields)
+            if (words.value()[i] == name) *field = parse_or_zero(words.value()[i + 1]);
+    }
+}
+
+/// "8:0 rbytes=1 wbytes=2 rios=3 ..." lines, a device each.
+void read_io(const std::string& path, CgroupUsage& usage) {
+    const auto words = read_words(path + "/io.stat");
+    if (!words) return;
+    const std::pair<std::string_view, uint64_t*> fields[] = {{"rbytes=", &usage.read_bytes},
+                                                             {"wbytes=", &usage.write_bytes},
+                                                             {"rios=", &usage.read_operations},
+                                                             {"wios=", &usage.write_operations}};
+    for (const std::string& word : words.value()) {
+        for (const auto& [name, field] : fields)
+            if (word.starts_with(name))
+                *field += parse_or_zero(std::string_view(word).substr(name.size()));
+    }
+}
+
 Status set_limits(const std::string& path, const CgroupLimits& limits) {
     TRY(write_control(path + "/memory.max", or_max(limits.memory_max_bytes)));
     // Not there on a host without swap accounting, where there is nothing to limit.
@@ -64,8 +113,7 @@ Status set_limits(const std::string& path, const CgroupLimits& limits) {
     if (limits.memory_max_bytes != 0 && ::access(swap.c_str(), F_OK) == 0) {
         TRY(write_control(swap, std::to_string(limits.swap_max_bytes)));
     }
-    const std::string quota = or_max(limits.cpu_percent * kCpuPeriodUs / 100);
-    TRY(write_control(path + "/cpu.max", quota + " " + std::to_string(kCpuPeriodUs)));
+    TRY(set_cpu_limit(path, limits.cpu_percent));
     return write_control(path + "/pids.max", or_max(limits.pids_max));
 }
 
@@ -90,6 +138,9 @@ Result<CgroupTree> CgroupTree::open(Options options) {
                 " controller: if cgroup v1 has it, boot with cgroup_no_v1=all; for memory, "
                 "boot with cgroup_enable=memory"};
     }
+    // What isn't there can't be switched on, and is asked for in vain at each start otherwise.
+    std::erase_if(tree.options_.optional_controllers,
+                  [&](const std::string& name) { return !contains(available, name); });
     TRY(tree.enable_controllers(tree.options_.root));
     TRY(make_directory(tree.parent_path()));
     TRY(tree.enable_controllers(tree.parent_path()));
@@ -102,6 +153,8 @@ Status CgroupTree::enable_controllers(const std::string& directory) const {
     std::string missing;
     for (const std::string& controller : options_.controllers)
         if (!contains(enabled, controller)) missing += (missing.empty() ? "+" : " +") + controller;
+    for (const std::string& controller : options_.optional_controllers)
+        if (!contains(enabled, controller)) (void)write_control(path, "+" + controller);
     if (missing.empty()) return ok();
     Status written = write_control(path, missing);
     if (!written && written.error().os_errno == EBUSY) {
@@ -155,6 +208,23 @@ Status CgroupTree::remove(std::string_view id) const {
         if (errno != EBUSY || attempt == kRemoveAttempts) return os_error("remove cgroup " + path);
         ::poll(nullptr, 0, kRemovePauseMs);
     }
+}
+
+Result<CgroupUsage> CgroupTree::usage(std::string_view id) const {
+    TRY_ASSIGN(const std::string path, path_of(id));
+    if (::access(path.c_str(), F_OK) < 0) return os_error("cgroup " + path);
+    CgroupUsage usage;
+    read_cpu(path, usage);
+    read_io(path, usage);
+    usage.memory_bytes = read_number(path + "/memory.current");
+    usage.memory_max_bytes = read_number(path + "/memory.max");
+    usage.processes = read_number(path + "/pids.current");
+    return usage;
+}
+
+Status CgroupTree::limit_cpu(std::string_view id, uint32_t cpu_percent) const {
+    TRY_ASSIGN(const std::string path, path_of(id));
+    return set_cpu_limit(path, cpu_percent);
 }
 
 Result<std::vector<std::string>> CgroupTree::list() const {

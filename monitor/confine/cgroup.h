@@ -18,6 +18,23 @@ struct CgroupLimits {
     uint32_t pids_max = 0;        ///< Processes and threads.
 };
 
+/// What a cgroup has counted so far; 0 where this host doesn't count.
+struct CgroupUsage {
+    uint64_t cpu_us = 0;
+    uint64_t cpu_user_us = 0;
+    uint64_t cpu_system_us = 0;
+    uint64_t cpu_periods = 0;
+    uint64_t cpu_throttled_periods = 0;
+    uint64_t cpu_throttled_us = 0;
+    uint64_t memory_bytes = 0;
+    uint64_t memory_max_bytes = 0;  ///< 0: no limit.
+    uint64_t processes = 0;         ///< And threads.
+    uint64_t read_bytes = 0;        ///< Of all block devices.
+    uint64_t write_bytes = 0;
+    uint64_t read_operations = 0;
+    uint64_t write_operations = 0;
+};
+
 /// The cgroup v2 directories of all VMs: ROOT/drupe/ID. There is no cgroup v1 behind it. Keeps no
 /// state but a path; several processes may use the same tree.
 class CgroupTree {
@@ -27,6 +44,8 @@ class CgroupTree {
         std::string parent = "drupe";
         /// Switched on for the VMs' directories.
         std::vector<std::string> controllers = {"cpu", "memory", "pids"};
+        /// Switched on where the host has them.
+        std::vector<std::string> optional_controllers = {"io"};
         bool check_filesystem = true;  ///< Tests use plain directories.
     };
     /// Checks that ROOT is a cgroup v2 file system that has the controllers, and switches them on.
@@ -41,6 +60,10 @@ class CgroupTree {
     /// Removes ID's directory once its processes are gone, for which it waits up to a second (the
     /// kernel takes a moment after a process was reaped). No error if there is none.
     [[nodiscard]] Status remove(std::string_view id) const;
+    /// kNotFound: there is none.
+    [[nodiscard]] Result<CgroupUsage> usage(std::string_view id) const;
+    /// Changes a cgroup's CPU limit. 0: none.
+    [[nodiscard]] Status limit_cpu(std::string_view id, uint32_t cpu_percent) const;
     /// Ids that have a directory.
     [[nodiscard]] Result<std::vector<std::string>> list() const;
 

@@ -136,5 +136,44 @@ TEST_F(CgroupTest, KillingWritesTheKillFileAndListFindsIds) {
     EXPECT_EQ(get("drupe/a1/cgroup.kill"), "1");
 }
 
+TEST_F(CgroupTest, UsageIsReadAndWhatTheHostDoesntCountIsZero) {
+    put_vm("vm");
+    put("drupe/vm/cpu.stat",
+        "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 4\n"
+        "nr_throttled 3\nthrottled_usec 2\nnew_field 9\n");
+    put("drupe/vm/memory.current", "4096\n");
+    put("drupe/vm/memory.max", "max\n");
+    put("drupe/vm/io.stat",
+        "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n"
+        "8:16 rbytes=10 wbytes=20 rios=30 wios=40\n");
+    const auto tree = CgroupTree::open(options);
+    ASSERT_TRUE(tree);
+    const auto usage = tree.value().usage("vm");
+    ASSERT_TRUE(usage);
+    EXPECT_EQ(usage.value().cpu_us, 30u);
+    EXPECT_EQ(usage.value().cpu_user_us, 20u);
+    EXPECT_EQ(usage.value().cpu_system_us, 10u);
+    EXPECT_EQ(usage.value().cpu_periods, 4u);
+    EXPECT_EQ(usage.value().cpu_throttled_periods, 3u);
+    EXPECT_EQ(usage.value().cpu_throttled_us, 2u);
+    EXPECT_EQ(usage.value().memory_bytes, 4096u);
+    EXPECT_EQ(usage.value().memory_max_bytes, 0u);
+    EXPECT_EQ(usage.value().processes, 0u);
+    EXPECT_EQ(usage.value().read_bytes, 11u);
+    EXPECT_EQ(usage.value().write_bytes, 22u);
+    EXPECT_EQ(usage.value().read_operations, 33u);
+    EXPECT_EQ(usage.value().write_operations, 44u);
+    EXPECT_EQ(tree.value().usage("other").error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(CgroupTest, ACpuLimitIsChanged) {
+    put_vm("vm");
+    const auto tree = CgroupTree::open(options);
+    ASSERT_TRUE(tree);
+    ASSERT_TRUE(tree.value().limit_cpu("vm", 150));
+    EXPECT_EQ(get("drupe/vm/cpu.max"), "150000 100000");
+    EXPECT_FALSE(tree.value().limit_cpu("other", 150));
+}
+
 }  // namespace
 }  // namespace drupe::confine

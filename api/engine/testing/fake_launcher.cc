@@ -137,6 +137,21 @@ class FakeMonitor {
         config_.stdio.stdout_fd = stdio.stdout_fd.release();
         config_.stdio.stderr_fd = stdio.stderr_fd.release();
     }
+    static void run_builtin(const control::Request& request) {
+        std::string text;
+        if (request.start.builtin == protocol::Builtin::kProcesses) {
+            protocol::ProcessList list;
+            list.processes.resize(1);
+            list.processes[0].pid = 1;
+            list.processes[0].command = "bad\x1b[m";
+            text = protocol::encode(list);
+        }
+        if (request.start.builtin == protocol::Builtin::kUsage) {
+            text = protocol::encode(protocol::Usage{.memory_bytes = 77, .processes = 5});
+        }
+        const auto size = static_cast<ssize_t>(text.size());
+        require(::write(request.stdio.stdout_fd.get(), text.data(), text.size()) == size, "stdout");
+    }
     void answer(int fd, const control::Reply& reply) {
         static_cast<void>(control::send_packet(fd, control::encode(reply), {}));
     }
@@ -155,8 +170,8 @@ class FakeMonitor {
         reply.id = request.value().id;
         switch (request.value().op) {
             case control::Op::kStatus:
-                reply.machine =
-                    control::MachineStatus{ended_ ? "ended" : "running", 0, "", {}, released_};
+                reply.machine = control::MachineStatus{
+                    ended_ ? "ended" : "running", 0, "", {}, paused_, released_};
                 break;
             case control::Op::kWait:
                 if (what_ == "crowded") {
@@ -170,8 +185,19 @@ class FakeMonitor {
                     break;
                 }
                 return ended_ ? tell_waiters() : void();
+            case control::Op::kPause:
+            case control::Op::kResume: {
+                const bool pause = request.value().op == control::Op::kPause;
+                if (std::exchange(paused_, pause) == pause) {
+                    reply.error = "it is so already";
+                    reply.os_error = EALREADY;
+                }
+                break;
+            }
             case control::Op::kSignal:
                 answer(fd, reply);
+                paused_ = false;
+                if (request.value().signal == SIGHUP) return;
                 if (request.value().signal == SIGKILL || what_ != "stubborn") {
                     finish("exited", 128 + request.value().signal);
                 }
@@ -179,7 +205,16 @@ class FakeMonitor {
             case control::Op::kKill:
                 answer(fd, reply);
                 return finish("killed", 137);
+            case control::Op::kLimits:
+                print("limits " + std::to_string(request.value().limits.memory_max) + " " +
+                      std::to_string(request.value().limits.pids_max) + "\n");
+                break;
             case control::Op::kExec: {
+                if (request.value().start.builtin != protocol::Builtin::kNone) {
+                    run_builtin(request.value());
+                    reply.session = 3;
+                    break;
+                }
                 const auto& argv = request.value().start.argv;
                 if (argv[0] == "missing") {
                     reply.error = "exec: \"missing\": executable file not found in $PATH";
@@ -206,6 +241,7 @@ class FakeMonitor {
                 disk_ = {};
                 for (int* top : {&config_.root_disk.top_data_fd, &config_.root_disk.top_meta_fd})
                     if (*top >= 0) ::close(std::exchange(*top, -1));
+                require(!paused_ || !request.value().freeze, "a paused guest can't freeze");
                 frozen_ = request.value().freeze && what_ != "unfrozen";
                 reply.consistent = frozen_;
                 break;
@@ -262,7 +298,8 @@ class FakeMonitor {
     std::vector<std::pair<int, uint64_t>> waiters_;
     ExitRecord record_;
     bool released_ = false;  // the root disk
-    bool frozen_ = false;    // when it was released
+    bool paused_ = false;
+    bool frozen_ = false;  // when it was released
     control::Disk disk_;
     uint32_t exec_status_ = 0;
     bool ended_ = false;
@@ -312,6 +349,19 @@ Status FakeLauncher::kill_all(const std::string& /*id*/) {
 Status FakeLauncher::release(const std::string& id) {
     if (stuck.contains(id)) return os_error("remove its cgroup", EIO);
     for (const pid_t pid : pids) ::waitpid(pid, nullptr, WNOHANG);
+    return ok();
+}
+
+Result<HostUsage> FakeLauncher::usage(const std::string& id) {
+    if (id != last.config.id) return Error{ErrorCode::kNotFound, "no such cgroup"};
+    HostUsage usage;
+    usage.cpu_us = 1234;
+    usage.memory_max_bytes = last.memory_max_bytes;
+    return usage;
+}
+
+Status FakeLauncher::limit_cpu(const std::string& /*id*/, uint32_t percent) {
+    cpu_percent = percent;
     return ok();
 }
 

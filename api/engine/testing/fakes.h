@@ -53,8 +53,11 @@ class FakeLauncher final : public MonitorLauncher {
     [[nodiscard]] Result<pid_t> launch(const LaunchSpec& spec) override;
     [[nodiscard]] Status kill_all(const std::string& id) override;
     [[nodiscard]] Status release(const std::string& id) override;
+    [[nodiscard]] Result<HostUsage> usage(const std::string& id) override;
+    [[nodiscard]] Status limit_cpu(const std::string& id, uint32_t cpu_percent) override;
     [[nodiscard]] Result<std::vector<std::string>> leftovers() override;
 
+    uint32_t cpu_percent = 0;       ///< As last limited.
     std::string fail_with;          ///< The next launches fail with this message.
     std::set<std::string> stuck;    ///< Ids that release() fails for.
     std::vector<std::string> left;  ///< What leftovers() finds.
