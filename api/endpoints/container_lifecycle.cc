@@ -1,4 +1,4 @@
-// POST /containers/{id}/start, stop, restart, kill, pause, unpause, rename, update;
+// POST /containers/{id}/start, stop, restart, kill;
 // DELETE /containers/{id}; POST /containers/prune
 
 #include <csignal>

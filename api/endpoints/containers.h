@@ -11,12 +11,12 @@ Status start_container(const Call& call);    // container_lifecycle.cc
 Status stop_container(const Call& call);
 Status restart_container(const Call& call);
 Status kill_container(const Call& call);
-Status pause_container(const Call& call);
+Status remove_container(const Call& call);
+Status prune_containers(const Call& call);
+Status pause_container(const Call& call);  // container_update.cc
 Status unpause_container(const Call& call);
 Status rename_container(const Call& call);
 Status update_container(const Call& call);
-Status remove_container(const Call& call);
-Status prune_containers(const Call& call);
 Status wait_container(const Call& call);    // container_wait.cc
 Status attach_container(const Call& call);  // container_attach.cc
 Status resize_container(const Call& call);

@@ -63,6 +63,7 @@ Result<engine::ExecSession> begin(engine::Engine& engine, const ExecConfig& conf
     request.working_dir = config.working_dir;
     request.user = config.user;
     request.tty = config.tty;
+    request.privileged = config.privileged;
     request.rows = rows;
     request.columns = columns;
     request.stdio = std::move(stdio);
