@@ -112,6 +112,7 @@ class ConnectionExchange final : public Exchange {
         body.size = out.size();
         body.more = true;
         for (;;) {
+            const size_t before = parsing().bytes.size();
             auto error = parsing().put();
             if (error == beast::http::error::need_buffer) error = {};
             if (error && error != beast::http::error::need_more) {
@@ -120,6 +121,9 @@ class ConnectionExchange final : public Exchange {
             }
             if (body.size < out.size()) return out.size() - body.size;
             if (parser().is_done()) return size_t{0};
+            // A chunk's head, its content and the end are taken one after the other.
+            const size_t left = parsing().bytes.size();
+            if (left > 0 && left < before) continue;
             TRY(receive(limits().body));
         }
     }
