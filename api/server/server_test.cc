@@ -278,7 +278,7 @@ TEST(RequestTest, TargetsAreSplitAndDecoded) {
 TEST(RequestTest, BrokenTargetsAreRefused) {
     const std::string deep(200, '/');
     for (const std::string& target : {std::string("x"), std::string("/%"), std::string("/%4"),
-                                     std::string("/?a=%g0"), std::string("/%00"), deep}) {
+                                      std::string("/?a=%g0"), std::string("/%00"), deep}) {
         Request request;
         EXPECT_FALSE(parse_target(target, request)) << target;
     }
