@@ -1,6 +1,7 @@
 // POST /commit
 
 #include "api/daemon/container_event.h"
+#include "api/endpoints/changes.h"
 #include "api/endpoints/containers.h"
 
 namespace drupe::endpoints {
@@ -11,19 +12,6 @@ std::string name_of(const Call& call) {
     const std::string repo = call.text("repo");
     const std::string tag = call.text("tag");
     return repo.empty() || tag.empty() ? repo : repo + ":" + tag;
-}
-
-/// The parameter comes once for each instruction, or with all in lines.
-std::vector<std::string> changes_of(const Call& call) {
-    std::vector<std::string> changes;
-    for (const std::string& text : call.list("changes")) {
-        for (size_t at = 0; at < text.size();) {
-            const size_t end = std::min(text.find('\n', at), text.size());
-            if (end > at) changes.push_back(text.substr(at, end - at));
-            at = end + 1;
-        }
-    }
-    return changes;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // POST /images/create: a pull, or an import
 
 #include "api/endpoints/body_source.h"
+#include "api/endpoints/changes.h"
 #include "api/endpoints/image_events.h"
 #include "api/endpoints/images.h"
 #include "api/endpoints/progress.h"
@@ -64,9 +65,9 @@ Status import(const Call& call) {
         return Error{ErrorCode::kUnsupported,
                      "fromSrc: only \"-\", the request's body; fetch the address yourself"};
     }
-    if (!call.list("changes").empty()) {
-        return Error{ErrorCode::kUnsupported, "changes at an import are not supported yet"};
-    }
+    engine::CommitWords words;
+    words.comment = call.text("message");
+    words.changes = changes_of(call);
     const std::string name = name_with(call.text("repo"), call.text("tag"));
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     if (!name.empty()) {
@@ -74,7 +75,7 @@ Status import(const Call& call) {
     }
     TRY_ASSIGN(const auto file, spool_body(call.http, call.daemon.paths.root + "/tmp"));
     Progress progress(call);
-    const auto id = engine.images().import(file.path(), name, {});
+    const auto id = engine.images().import(file.path(), name, {}, words);
     if (!id) return progress.fail(id.error());
     TRY(progress.status(id.value()));
     publish_image(call.daemon, "import", id.value(), id.value());

@@ -187,13 +187,37 @@ void merge_container(json& config, const ContainerConfig& c) {
     if (!c.labels.empty()) config["Labels"] = c.labels;
 }
 
+Status apply_changes(json& image, const CommitWords& words) {
+    if (words.changes.size() > kMaxChanges) {
+        return Error{ErrorCode::kLimit, "more than 1000 changes"};
+    }
+    json& config = image["config"];
+    if (!config.is_object()) config = json::object();
+    for (const std::string& change : words.changes) {
+        TRY(apply_change(config, change));
+    }
+    return ok();
+}
+
 }  // namespace
+
+Result<std::string> change_config(std::string_view image_config, const CommitWords& words) {
+    json image = json::parse(image_config, nullptr, /*allow_exceptions=*/false);
+    if (!image.is_object()) {
+        return Error{ErrorCode::kCorrupt, "the image's configuration isn't one"};
+    }
+    TRY(apply_changes(image, words));
+    if (!words.comment.empty()) {
+        image["comment"] = words.comment;
+        json& history = image["history"];
+        if (history.is_array() && !history.empty()) history.back()["comment"] = words.comment;
+    }
+    return image.dump(-1, ' ', false, json::error_handler_t::replace);
+}
 
 Result<std::string> commit_config(std::string_view parent_config, const Container& container,
                                   const CommitWords& words, std::string_view diff_id,
                                   uint64_t now_ns) {
-    if (words.changes.size() > kMaxChanges)
-        return Error{ErrorCode::kLimit, "more than 1000 changes"};
     json image = json::parse(parent_config, nullptr, /*allow_exceptions=*/false);
     if (!image.is_object() || !image["rootfs"].is_object() ||
         !image["rootfs"]["diff_ids"].is_array())
@@ -202,9 +226,7 @@ Result<std::string> commit_config(std::string_view parent_config, const Containe
     json& config = image["config"];
     if (!config.is_object()) config = json::object();
     merge_container(config, container.config);
-    for (const std::string& change : words.changes) {
-        TRY(apply_change(config, change));
-    }
+    TRY(apply_changes(image, words));
     const std::string now = time_text(now_ns);
     image["created"] = now;
     image["container"] = container.id;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/engine/commit_config.h"
 #include "api/engine/disk_reader.h"
 #include "api/engine/image_source.h"
 #include "api/engine/importer.h"
@@ -100,7 +101,7 @@ class Images final : public ImageSource {
                                                         const std::string& tag, const Say& say);
     /// A root file system, as a tar or a folder, as an image of one layer; returns its id.
     [[nodiscard]] Result<std::string> import(const std::string& path, const std::string& reference,
-                                             const Say& say);
+                                             const Say& say, const CommitWords& words = {});
 
     // Registries; names as people write them, with a tag or a digest or neither.
     /// Whether there is such an image here (the built-in one counts, and is made).
@@ -152,6 +153,10 @@ class Images final : public ImageSource {
     [[nodiscard]] Result<imagefs::DiskFiles> open_files(const Container& container,
                                                         const SealedDisk* at);
     [[nodiscard]] Status import_busybox();
+    /// Puts an image of other words in an imported one's place.
+    [[nodiscard]] Result<std::string> reword(const imagefs::Image& image,
+                                             const std::string& reference,
+                                             const CommitWords& words);
     [[nodiscard]] Result<std::string> replayed(const std::string& chain);
 
     Paths paths_;
