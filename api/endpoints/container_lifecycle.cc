@@ -97,6 +97,14 @@ Status stop(const Call& call, engine::Engine& engine, const Container& container
     return ok();
 }
 
+/// Of a container that --rm speaks of and that never ran: the client waits for its removal.
+void remove_unstarted(const Call& call, engine::Engine& engine, const Container& container) {
+    if (!container.config.auto_remove || container.state != State::kCreated) return;
+    if (!engine.remove(container.id, false)) return;  // gone already, with its machine
+    publish(call, container, "destroy");
+    call.daemon.ends.removed(container.id);
+}
+
 }  // namespace
 
 Status start_container(const Call& call) {
@@ -110,7 +118,10 @@ Status start_container(const Call& call) {
     }
     if (container.state == State::kRunning || container.state == State::kRestarting)
         return call.answer(304);
-    TRY(start(call, engine.engine(), container));
+    if (auto started = start(call, engine.engine(), container); !started) {
+        remove_unstarted(call, engine.engine(), container);
+        return started;
+    }
     return call.answer(204);
 }
 
