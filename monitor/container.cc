@@ -360,6 +360,7 @@ control::MachineStatus Container::status() const {
     status.last_fault = host_.last_fault();
     status.paused = pause_ != Pause::kNone;
     status.disk_released = root_disk_ == RootDisk::kReleased;
+    status.disk_moves = root_disk_ == RootDisk::kReleasing || root_disk_ == RootDisk::kReplacing;
     status.disk_waits_for_room = host_.disk_waits_for_room();
     for (const auto& [id, session] : sessions_)
         if (id != protocol::kWorkloadSession) status.sessions.push_back(id);

@@ -64,13 +64,10 @@ Status take_disk(size_t layers, std::vector<Fd> fds, Disk& disk) {
 }
 
 json machine_to_json(const MachineStatus& status) {
-    return {{"state", status.state},
-            {"guest_faults", status.guest_faults},
-            {"last_fault", status.last_fault},
-            {"sessions", status.sessions},
-            {"paused", status.paused},
-            {"disk_released", status.disk_released},
-            {"disk_waits_for_room", status.disk_waits_for_room}};
+    return {{"state", status.state},           {"guest_faults", status.guest_faults},
+            {"last_fault", status.last_fault}, {"sessions", status.sessions},
+            {"paused", status.paused},         {"disk_released", status.disk_released},
+            {"disk_moves", status.disk_moves}, {"disk_waits_for_room", status.disk_waits_for_room}};
 }
 
 Status machine_from_json(const json& value, MachineStatus& status) {
@@ -81,6 +78,7 @@ Status machine_from_json(const json& value, MachineStatus& status) {
     in.get_list("sessions", status.sessions, protocol::kMaxSessions);
     in.get("paused", status.paused);
     in.get("disk_released", status.disk_released);
+    in.get("disk_moves", status.disk_moves);
     in.get("disk_waits_for_room", status.disk_waits_for_room);
     return in.status();
 }

@@ -83,6 +83,7 @@ struct MachineStatus {
     std::vector<uint32_t> sessions;  ///< Execs that still run.
     bool paused = false;             ///< Its vCPUs stand still, or are about to.
     bool disk_released = false;      ///< It waits for a kReplaceDisk.
+    bool disk_moves = false;         ///< It is being released or replaced.
     bool disk_waits_for_room =
         false;  ///< The host is full; the guest's disk goes on when it isn't.
 };

@@ -1,6 +1,9 @@
 // Making an image of a container.
 #include <fmt/format.h>
 
+#include <functional>
+#include <thread>
+
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
 #include "base/log.h"
@@ -14,6 +17,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kReleaseTimeout{120'000};
 constexpr milliseconds kReplaceTimeout{60'000};
 constexpr milliseconds kStatusTimeout{10'000};
+constexpr milliseconds kPollMachine{5};
 
 control::Request replace_with(imagefs::DiskFiles files) {
     control::Request request;
@@ -23,6 +27,27 @@ control::Request replace_with(imagefs::DiskFiles files) {
     request.disk.top_data = std::move(files.top_data);
     request.disk.top_meta = std::move(files.top_meta);
     return request;
+}
+
+/// Asks until it is so.
+Result<control::MachineStatus> await_machine(
+    ControlClient& client, const std::function<bool(const control::MachineStatus&)>& is_so) {
+    const uint64_t until =
+        monotonic_ns() + static_cast<uint64_t>(std::chrono::nanoseconds(kReleaseTimeout).count());
+    for (;;) {
+        control::Request ask;
+        ask.op = control::Op::kStatus;
+        TRY_ASSIGN(const auto reply, client.call(std::move(ask), kStatusTimeout));
+        if (!reply.machine) {
+            return Error{ErrorCode::kCorrupt, "the monitor answered without its status"};
+        }
+        if (is_so(*reply.machine)) return *reply.machine;
+        if (monotonic_ns() > until) {
+            return Error{ErrorCode::kConflict,
+                         "the machine is busy: it is " + reply.machine->state};
+        }
+        std::this_thread::sleep_for(kPollMachine);
+    }
 }
 
 }  // namespace
@@ -83,6 +108,10 @@ Result<SealedDisk> Engine::seal(std::string_view query) {
 
 Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, Committed& out) {
     TRY_ASSIGN(ControlClient client, connect(container.id));
+    // One that has just been started boots still.
+    TRY(await_machine(client, [](const control::MachineStatus& machine) {
+        return machine.state == "running" || machine.state == "stopping";
+    }));
     Container row = container;
     row.step = Step::kCommitting;
     TRY(table_.update(row));
@@ -132,10 +161,10 @@ Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, 
 
 Status Engine::return_disk(const Container& container) {
     TRY_ASSIGN(ControlClient client, connect(container.id));
-    control::Request ask;
-    ask.op = control::Op::kStatus;
-    TRY_ASSIGN(const auto reply, client.call(std::move(ask), kStatusTimeout));
-    if (!reply.machine || !reply.machine->disk_released) return ok();
+    // What the command ordered before it died may be under way still.
+    TRY_ASSIGN(const auto machine,
+               await_machine(client, [](const auto& status) { return !status.disk_moves; }));
+    if (!machine.disk_released) return ok();
     TRY_ASSIGN(auto files, images_.open_top(container.id));
     TRY(client.call(replace_with(std::move(files)), kReplaceTimeout));
     log(LogLevel::kWarn, "container {}: a commit was cut short; its disk is back",

@@ -25,7 +25,7 @@ using SayLine = std::function<void(const nlohmann::json&)>;
 
 Result<registry::Session> make_session(const std::string& root) {
     TRY_ASSIGN(registry::Config config, registry::Config::load(root));
-    return registry::Session{std::move(config), registry::CredentialFile::of_user(), {}, {}, {}};
+    return registry::Session{std::move(config), registry::CredentialFile::of_user(), {}, {}};
 }
 
 /// With the credentials on standard input; without any there, the user's.

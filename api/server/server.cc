@@ -108,7 +108,7 @@ class RealServer final : public Server {
 
     void set_timer(const std::shared_ptr<Waiting>& waiting, std::chrono::seconds limit) {
         waiting->timer.expires_after(limit);
-        waiting->timer.async_wait([this, weak = std::weak_ptr(waiting)](auto error) {
+        waiting->timer.async_wait([weak = std::weak_ptr(waiting)](auto error) {
             const auto held = weak.lock();
             if (error || !held) return;
             held->over = true;

@@ -18,7 +18,7 @@ struct Session {
     HttpLimits limits;
     RetryPolicy retry;
     /// For the image's own registry, instead of the file's; mirrors get none then.
-    std::optional<Credentials> given;
+    std::optional<Credentials> given{};
 };
 
 /// One repository on one server: requests with the right credentials, repeated when that makes
