@@ -259,9 +259,42 @@ TEST_F(StoreTest, NetworksAreFoundByNameIdAndPrefix) {
     EXPECT_EQ(networks.find("mine").error().message, "network mine not found");
 }
 
+TEST_F(StoreTest, ANetworksSubnetAndGatewayAreAddresses) {
+    auto networks = Networks::open(db_).value();
+    const auto create = [&](const std::string& name, const std::string& subnet,
+                            const std::string& gateway) {
+        Network network;
+        network.name = name;
+        network.subnet = subnet;
+        network.gateway = gateway;
+        return networks.create(network);
+    };
+    EXPECT_TRUE(create("v4", "10.1.2.0/24", "10.1.2.254"));
+    EXPECT_TRUE(create("v6", "fd00:1::/64", "fd00:1::1"));
+    EXPECT_TRUE(create("one", "10.9.9.9/32", "10.9.9.9"));
+    for (const char* bad : {"none", "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1",
+                            "10.0.0.0/8x", "10.0.0/8", "/8", "fd00::/129"}) {
+        const Status made = create("bad", bad, "");
+        ASSERT_FALSE(made) << bad;
+        EXPECT_EQ(made.error().code, ErrorCode::kInvalid);
+        EXPECT_EQ(made.error().message, "invalid network config:\ninvalid subnet " +
+                                            std::string(bad) + ": invalid CIDR block notation");
+    }
+    EXPECT_EQ(create("bad", "10.0.0.1/8", "").error().code, ErrorCode::kInvalid);
+    EXPECT_EQ(create("bad", std::string("10.0.0.0\0/8", 11), "").error().code, ErrorCode::kInvalid);
+    for (const char* gateway : {"zz", "10.1.3.1", "fd00::1", "10.1.2.1/24"}) {
+        EXPECT_EQ(create("bad", "10.1.2.0/24", gateway).error().code, ErrorCode::kInvalid)
+            << gateway;
+    }
+    EXPECT_EQ(create("bad", "", "10.0.0.1").error().code, ErrorCode::kInvalid);
+    EXPECT_EQ(networks.find("bad").error().code, ErrorCode::kNotFound);
+}
+
 TEST_F(StoreTest, VolumesAreFoldersWithGoodNames) {
     auto volumes = Volumes::open(db_, folder_).value();
     const Volume made = volumes.create("data", {{"a", "b"}}).value();
+    EXPECT_TRUE(made.is_new);
+    EXPECT_FALSE(volumes.create("data", {}).value().is_new);
     EXPECT_EQ(::access(made.mountpoint.c_str(), F_OK), 0);
     EXPECT_EQ(volumes.create("data", {}).value().labels.at("a"), "b");
     EXPECT_EQ(volumes.create("", {}).value().name.size(), 64u);

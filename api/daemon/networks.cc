@@ -1,9 +1,13 @@
 #include "api/daemon/networks.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <optional>
 
 #include "api/engine/clock.h"
 #include "api/engine/names.h"
@@ -50,6 +54,79 @@ std::map<std::string, std::string> from_text(const std::string& text) {
         if (value.is_string()) map[name] = value.get<std::string>();
     }
     return map;
+}
+
+/// An IPv4 or IPv6 address, in the order of the wire; 4 or 16 bytes.
+std::optional<std::string> parse_address(const std::string& text) {
+    // inet_pton() would stop at a NUL and take what is before it.
+    if (text.find('\0') != std::string::npos) return std::nullopt;
+    std::string bytes(sizeof(in6_addr), '\0');
+    if (::inet_pton(AF_INET6, text.c_str(), bytes.data()) == 1) return bytes;
+    bytes.resize(sizeof(in_addr));
+    if (::inet_pton(AF_INET, text.c_str(), bytes.data()) == 1) return bytes;
+    return std::nullopt;
+}
+
+struct Subnet {
+    std::string address;  ///< Its first; 4 or 16 bytes.
+    unsigned bits = 0;
+
+    /// Bit i of an address of the same length, from the most significant on.
+    static bool bit(const std::string& bytes, size_t i) {
+        return ((static_cast<unsigned char>(bytes[i / 8]) >> (7 - i % 8)) & 1) != 0;
+    }
+    [[nodiscard]] bool has_host_bits() const {
+        for (size_t i = bits; i < address.size() * 8; ++i) {
+            if (bit(address, i)) return true;
+        }
+        return false;
+    }
+    [[nodiscard]] bool contains(const std::string& other) const {
+        if (other.size() != address.size()) return false;
+        for (size_t i = 0; i < bits; ++i) {
+            if (bit(address, i) != bit(other, i)) return false;
+        }
+        return true;
+    }
+};
+
+std::optional<Subnet> parse_subnet(const std::string& text) {
+    const size_t slash = text.find('/');
+    if (slash == std::string::npos) return std::nullopt;
+    const auto address = parse_address(text.substr(0, slash));
+    if (!address) return std::nullopt;
+    Subnet subnet{*address, 0};
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data() + slash + 1, end, subnet.bits);
+    if (error != std::errc() || stop != end || subnet.bits > address->size() * 8) {
+        return std::nullopt;
+    }
+    return subnet;
+}
+
+/// Its subnet and gateway are what a client said.
+Status check_pool(const Network& network) {
+    constexpr size_t kShown = 64;
+    const auto bad = [](const char* what, const std::string& text, const char* why) {
+        return Error{ErrorCode::kInvalid, fmt::format("invalid network config:\ninvalid {} {}: {}",
+                                                      what, text.substr(0, kShown), why)};
+    };
+    if (network.subnet.empty()) {
+        if (network.gateway.empty()) return ok();
+        return bad("gateway", network.gateway, "it needs a subnet");
+    }
+    const auto subnet = parse_subnet(network.subnet);
+    if (!subnet) return bad("subnet", network.subnet, "invalid CIDR block notation");
+    if (subnet->has_host_bits()) {
+        return bad("subnet", network.subnet, "it has bits after those of the network");
+    }
+    if (network.gateway.empty()) return ok();
+    const auto gateway = parse_address(network.gateway);
+    if (!gateway) return bad("gateway", network.gateway, "invalid address");
+    if (!subnet->contains(*gateway)) {
+        return bad("gateway", network.gateway, "it isn't in the subnet");
+    }
+    return ok();
 }
 
 }  // namespace
@@ -101,6 +178,7 @@ Result<Network> Networks::find(const std::string& query) {
 }
 
 Status Networks::create(Network& network) {
+    TRY(check_pool(network));
     TRY_ASSIGN(network.id, engine::random_id());
     network.created_at_ns = engine::realtime_ns();
     return db_.transaction([&]() -> Status {

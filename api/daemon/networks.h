@@ -38,7 +38,8 @@ class Networks {
     [[nodiscard]] Result<std::vector<Network>> list();
     /// By name, id or a prefix of exactly one id. kNotFound: "network NAME not found".
     [[nodiscard]] Result<Network> find(const std::string& query);
-    /// Gives it an id, and a subnet if it has none. kConflict: the name is taken.
+    /// Gives it an id, and a subnet if it has none. kInvalid: its subnet or gateway is none;
+    /// kConflict: the name is taken.
     [[nodiscard]] Status create(Network& network);
     /// kDenied: it is built in.
     [[nodiscard]] Status remove(const Network& network);

@@ -82,19 +82,26 @@ Result<Volume> Volumes::create(const std::string& asked,
     // The folder first: a row whose folder is missing would be a lie.
     TRY(engine::make_folders(folder(name), kFolderMode));
     TRY(engine::make_folders(folder(name) + "/_data", kDataMode));
+    bool is_new = false;
     TRY(db_.transaction([&]() -> Status {
         TRY_ASSIGN(const auto known, list());
+        for (const Volume& volume : known) {
+            if (volume.name == name) return ok();
+        }
+        is_new = true;
         if (known.size() >= kMax) {
             return Error{ErrorCode::kLimit, fmt::format("there are {} volumes already", kMax)};
         }
-        TRY_ASSIGN(auto row, db_.prepare("INSERT OR IGNORE INTO volumes VALUES(?, ?, ?, ?)"));
+        TRY_ASSIGN(auto row, db_.prepare("INSERT INTO volumes VALUES(?, ?, ?, ?)"));
         row.bind(0, name);
         row.bind(1, dump_json(nlohmann::json(labels)));
         row.bind(2, int64_t{asked.empty()});
         row.bind(3, static_cast<int64_t>(engine::realtime_ns()));
         return row.run();
     }));
-    return find(name);
+    TRY_ASSIGN(Volume volume, find(name));
+    volume.is_new = is_new;
+    return volume;
 }
 
 Status Volumes::remove(const std::string& name) {

@@ -15,6 +15,7 @@ struct Volume {
     std::map<std::string, std::string> labels;
     uint64_t created_at_ns = 0;
     bool anonymous = false;  ///< Its name was generated.
+    bool is_new = false;     ///< Volumes::create() has just made it.
 };
 
 /// The volumes: a row in drupe.db, and volumes/NAME/_data below root. One thread, as its database.

@@ -170,7 +170,8 @@ Status tag_image(const Call& call) {
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY(engine.images().tag(call.path.at("name"), target));
     TRY_ASSIGN(const std::string id, engine.images().id_of(call.path.at("name")));
-    publish_image(call.daemon, "tag", id, target);
+    TRY_ASSIGN(const auto reference, imagefs::oci::Reference::parse(target));
+    publish_image(call.daemon, "tag", id, reference.familiar());
     return call.answer(201);
 }
 

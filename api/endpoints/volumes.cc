@@ -85,7 +85,7 @@ Status create_volume(const Call& call) {
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(Volumes volumes, Volumes::open(engine.images().database(), call.daemon.paths.root));
     TRY_ASSIGN(const Volume volume, volumes.create(name, labels));
-    publish(call, volume, "create");
+    if (volume.is_new) publish(call, volume, "create");
     return call.answer(201, to_json(volume));
 }
 
