@@ -1,16 +1,26 @@
 #include "api/daemon/daemon.h"
 
+#include "base/fd.h"
 #include "base/log.h"
+#include "imagefs/store/sha256.h"
 
 namespace drupe::daemon {
 namespace {
 
 constexpr size_t kMaxJobs = 4096;
 
+/// What tells this host from others.
+std::string host_id() {
+    constexpr size_t kMaxBytes = 256;
+    const auto text = read_file("/etc/machine-id", kMaxBytes);
+    return text ? text.value() : "";
+}
+
 }  // namespace
 
 Daemon::Daemon(engine::Paths where)
     : paths(std::move(where)),
+      id(imagefs::sha256("druped " + host_id() + paths.root).hex()),
       jobs(kMaxJobs),
       health({engines, events, [this](auto job) { run_job(std::move(job)); }}),
       supervisor({engines, ends, events, [this](auto job) { run_job(std::move(job)); },

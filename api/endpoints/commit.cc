@@ -14,6 +14,56 @@ std::string name_of(const Call& call) {
     return repo.empty() || tag.empty() ? repo : repo + ":" + tag;
 }
 
+/// A member of a body that is a container's configuration, as instructions; unset: it can't be one.
+Result<std::vector<std::string>> override_of(const std::string& name, const nlohmann::json& value) {
+    std::vector<std::string> changes;
+    const auto quoted = [](const std::string& text) { return nlohmann::json(text).dump(); };
+    if (name == "Cmd" && value.is_array()) return std::vector{"CMD " + value.dump()};
+    if (name == "Entrypoint" && value.is_array()) return std::vector{"ENTRYPOINT " + value.dump()};
+    if (name == "User" && value.is_string()) return std::vector{"USER " + value.get<std::string>()};
+    if (name == "WorkingDir" && value.is_string()) {
+        return std::vector{"WORKDIR " + value.get<std::string>()};
+    }
+    if (name == "StopSignal" && value.is_string()) {
+        return std::vector{"STOPSIGNAL " + value.get<std::string>()};
+    }
+    if (name == "Env" && value.is_array()) {
+        for (const auto& variable : value) {
+            const std::string text = variable.is_string() ? variable.get<std::string>() : "";
+            const size_t equals = text.find('=');
+            if (equals == std::string::npos || equals == 0) {
+                return Error{ErrorCode::kInvalid, "Env: NAME=VALUE is expected"};
+            }
+            changes.push_back("ENV " + text.substr(0, equals + 1) +
+                              quoted(text.substr(equals + 1)));
+        }
+        return changes;
+    }
+    if (name == "Labels" && value.is_object()) {
+        for (const auto& [label, text] : value.items()) {
+            changes.push_back("LABEL " + quoted(label) + "=" + text.dump());
+        }
+        return changes;
+    }
+    if (name == "ExposedPorts" && value.is_object()) {
+        for (const auto& [port, nothing] : value.items()) changes.push_back("EXPOSE " + port);
+        return changes;
+    }
+    return Error{ErrorCode::kUnsupported, "commit: " + name.substr(0, 64) + " can't be changed"};
+}
+
+Result<std::vector<std::string>> overrides(const nlohmann::json& body) {
+    std::vector<std::string> changes;
+    for (const auto& [name, value] : body.items()) {
+        const bool says_nothing = value.is_null() || value == "" || value == false ||
+                                  (value.is_structured() && value.empty());
+        if (says_nothing) continue;
+        TRY_ASSIGN(const auto more, override_of(name, value));
+        changes.insert(changes.end(), more.begin(), more.end());
+    }
+    return changes;
+}
+
 }  // namespace
 
 Status commit_container(const Call& call) {
@@ -21,10 +71,10 @@ Status commit_container(const Call& call) {
     request.reference = name_of(call);
     request.words.author = call.text("author");
     request.words.comment = call.text("comment");
-    request.words.changes = changes_of(call);
     request.pause = call.flag("pause", true);
     TRY_ASSIGN(const auto body, call.body());
-    static_cast<void>(body);  // the container's own configuration counts, as with the CLI's
+    TRY_ASSIGN(request.words.changes, overrides(body));
+    for (std::string& change : changes_of(call)) request.words.changes.push_back(std::move(change));
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(const engine::Container container, engine->find(call.text("container")));
     TRY_ASSIGN(const engine::Committed committed, engine->commit(container.id, request));

@@ -15,6 +15,39 @@ int kind_of(char letter) {
     return letter == 'C' ? 0 : letter == 'A' ? 1 : 2;
 }
 
+/// Docker mounts these over the image's: they are no changes of the container's, nor is their
+/// folder if nothing else in it has changed.
+bool is_ours(std::string_view path) {
+    return path == "/etc/hostname" || path == "/etc/hosts" || path == "/etc/resolv.conf" ||
+           path == "/etc/machine-id";
+}
+
+class Changes {
+  public:
+    Status add(char kind, std::string_view path) {
+        if (is_ours(path)) return ok();
+        if (path == "/etc" && kind == 'C') {
+            etc_ = true;
+            return ok();
+        }
+        if (list_.size() >= kMaxChanges) {
+            return Error{ErrorCode::kLimit, "too many changes to list"};
+        }
+        if (etc_ && path.starts_with("/etc/")) {
+            etc_ = false;
+            list_.push_back({{"Path", "/etc"}, {"Kind", kind_of('C')}});
+        }
+        list_.push_back({{"Path", path}, {"Kind", kind_of(kind)}});
+        return ok();
+    }
+    /// null: there are none.
+    [[nodiscard]] const Json& json() const { return list_; }
+
+  private:
+    Json list_;
+    bool etc_ = false;  // it has changed, and nothing in it that counts so far
+};
+
 /// The files of a running container are those of this moment.
 Result<std::optional<engine::SealedDisk>> seal(engine::Engine& engine, const Container& container) {
     if (container.state != State::kRunning || container.config.read_only) {
@@ -30,16 +63,11 @@ Status container_changes(const Call& call) {
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(const Container container, engine->find(call.id()));
     TRY_ASSIGN(const auto at, seal(engine.engine(), container));
-    Json list;
-    TRY(engine.images().diff(container, at ? &*at : nullptr,
-                             [&](char kind, std::string_view path) -> Status {
-                                 if (list.size() >= kMaxChanges) {
-                                     return Error{ErrorCode::kLimit, "too many changes to list"};
-                                 }
-                                 list.push_back({{"Path", path}, {"Kind", kind_of(kind)}});
-                                 return ok();
-                             }));
-    return call.answer(200, list);
+    Changes changes;
+    TRY(engine.images().diff(container, at ? &*at : nullptr, [&](char kind, std::string_view path) {
+        return changes.add(kind, path);
+    }));
+    return call.answer(200, changes.json());
 }
 
 Status export_container(const Call& call) {

@@ -66,7 +66,7 @@ Status import(const Call& call) {
                      "fromSrc: only \"-\", the request's body; fetch the address yourself"};
     }
     engine::CommitWords words;
-    words.comment = call.text("message");
+    words.comment = call.text("message").empty() ? "Imported from -" : call.text("message");
     words.changes = changes_of(call);
     const std::string name = name_with(call.text("repo"), call.text("tag"));
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());

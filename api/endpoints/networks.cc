@@ -29,7 +29,7 @@ Json to_json(const Network& n) {
             {"Driver", n.driver},
             {"EnableIPv4", true},
             {"EnableIPv6", n.ipv6},
-            {"IPAM", {{"Driver", "default"}, {"Options", nullptr}, {"Config", pools}}},
+            {"IPAM", {{"Driver", "default"}, {"Options", Json::object()}, {"Config", pools}}},
             {"Internal", n.internal},
             {"Attachable", n.attachable},
             {"Ingress", false},

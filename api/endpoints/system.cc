@@ -7,7 +7,8 @@
 namespace drupe::endpoints {
 
 Status ping(const Call& call) {
-    return call.http.reply(200, "text/plain; charset=utf-8", "OK",
+    return call.http.reply(200, "text/plain; charset=utf-8",
+                           call.http.request().method == "HEAD" ? "" : "OK",
                            {{"Builder-Version", "1"},
                             {"Swarm", "inactive"},
                             {"Cache-Control", "no-cache, no-store, must-revalidate"},

@@ -201,16 +201,20 @@ Status apply_changes(json& image, const CommitWords& words) {
 
 }  // namespace
 
-Result<std::string> change_config(std::string_view image_config, const CommitWords& words) {
+Result<std::string> change_config(std::string_view image_config, const CommitWords& words,
+                                  uint64_t now_ns) {
     json image = json::parse(image_config, nullptr, /*allow_exceptions=*/false);
     if (!image.is_object()) {
         return Error{ErrorCode::kCorrupt, "the image's configuration isn't one"};
     }
     TRY(apply_changes(image, words));
-    if (!words.comment.empty()) {
-        image["comment"] = words.comment;
-        json& history = image["history"];
-        if (history.is_array() && !history.empty()) history.back()["comment"] = words.comment;
+    image["created"] = time_text(now_ns);
+    image["comment"] = words.comment;
+    json& history = image["history"];
+    if (history.is_array() && !history.empty() && history.back().is_object()) {
+        history.back()["created"] = image["created"];
+        history.back()["comment"] = words.comment;
+        history.back().erase("created_by");
     }
     return image.dump(-1, ' ', false, json::error_handler_t::replace);
 }

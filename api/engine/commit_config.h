@@ -25,8 +25,8 @@ struct CommitWords {
                                                 const CommitWords& words, std::string_view diff_id,
                                                 uint64_t now_ns);
 
-/// An image's configuration with the changes and the comment (if any) of who imports it.
+/// An image's configuration with the changes and the comment of who imports it, now.
 [[nodiscard]] Result<std::string> change_config(std::string_view image_config,
-                                                const CommitWords& words);
+                                                const CommitWords& words, uint64_t now_ns);
 
 }  // namespace drupe::engine

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "api/engine/clock.h"
 #include "api/engine/images.h"
 #include "imagefs/oci/reference.h"
 #include "imagefs/store/sha256.h"
@@ -25,7 +26,7 @@ Result<std::vector<std::string>> Images::load(const std::string& path, const std
 Result<std::string> Images::import(const std::string& path, const std::string& reference,
                                    const Say& say, const CommitWords& words) {
     const bool reworded = !words.changes.empty() || !words.comment.empty();
-    TRY(change_config("{}", words));  // what is wrong with them is said before anything is done
+    TRY(change_config("{}", words, 0));  // what is wrong with them is said before anything is done
     TRY_ASSIGN(const auto names, run_importer(paths_.importer, paths_.root,
                                               {"rootfs", path, reworded ? "" : reference}, say));
     if (names.empty()) return Error{ErrorCode::kCorrupt, "drupe-import named no image"};
@@ -40,7 +41,7 @@ Result<std::string> Images::reword(const imagefs::Image& image, const std::strin
     imagefs::Image other;
     other.chain_id = image.chain_id;
     other.created_s = image.created_s;
-    TRY_ASSIGN(other.config, change_config(image.config, words));
+    TRY_ASSIGN(other.config, change_config(image.config, words, realtime_ns()));
     other.id = imagefs::sha256(other.config);
     TRY(store_.put_image(other));
     if (!reference.empty()) {

@@ -303,6 +303,7 @@ Result<std::string> inspect_json(const ImageDescription& image) {
     value["Size"] = image.size_bytes;
     value["GraphDriver"] = {{"Data", nullptr}, {"Name", "drupe"}};
     value["RootFS"] = {{"Type", "layers"}, {"Layers", image.layers}};
+    value["Metadata"] = {{"LastTagTime", time_text(0)}};  // the store doesn't keep it
     return dump_json(value);
 }
 

@@ -57,7 +57,7 @@ Result<Fd> make_control_socket(const std::string& run_dir) {
 
 Result<Fd> open_part(const std::string& path, const char* what, const char* advice) {
     if (path.empty()) {
-        return Error{ErrorCode::kNotFound, fmt::format("found no {}: {}", what, advice)};
+        return Error{ErrorCode::kIo, fmt::format("found no {}: {}", what, advice)};
     }
     auto file = open_file(path, O_RDONLY);
     if (!file) return std::move(file).error().wrap(what);
@@ -142,7 +142,7 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     plan.spec.memory_max_bytes = size.monitor_memory_max;
     plan.spec.cpu_percent = size.cpu_percent;
     if (paths.monitor.empty()) {
-        return Error{ErrorCode::kNotFound,
+        return Error{ErrorCode::kIo,
                      "found no drupe-vmm beside this program: build it, or "
                      "name it in $DRUPE_VMM"};
     }

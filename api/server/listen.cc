@@ -19,7 +19,7 @@
 namespace drupe::http {
 namespace {
 
-constexpr int kBacklog = 512;
+constexpr int kBacklog = 4096;
 constexpr mode_t kSocketMode = 0660;
 constexpr int kFirstInheritedFd = 3;
 
