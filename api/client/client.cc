@@ -20,6 +20,7 @@ namespace http = boost::beast::http;
 using Parser = http::response_parser<http::buffer_body>;
 
 constexpr size_t kReadBytes = 64 << 10;
+constexpr unsigned kNotModified = 304;
 constexpr size_t kSendBytes = 64 << 10;
 constexpr int kMaxInterim = 8;  // 1xx answers before the one that counts
 
@@ -227,7 +228,7 @@ struct Client::Impl {
     /// The head of an answer that isn't an error.
     Result<Head> begin_well(const Request& request) {
         TRY_ASSIGN(Head head, begin(request));
-        if (head.status < 300) return head;
+        if (head.status < 300 || head.status == kNotModified) return head;
         TRY_ASSIGN(const std::string body, whole(limits.error_bytes));
         return error_of(head.status, body);
     }

@@ -29,7 +29,7 @@ struct Hijacked {
 ///
 /// Every call fails with kIo (nobody listens: with os_errno ECONNREFUSED or ENOENT), kCorrupt (no
 /// HTTP, or an answer that ends too early), kLimit (Limits), or, for an answer with a status from
-/// 300 on, with error_of() it.
+/// 300 on but 304 (it is so already), with error_of() it.
 class Client {
   public:
     explicit Client(std::string socket_path, const Limits& limits = {});

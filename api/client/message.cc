@@ -23,7 +23,6 @@ ErrorCode code_of(unsigned status) {
             return ErrorCode::kDenied;
         case 404:
             return ErrorCode::kNotFound;
-        case 304:
         case 409:
             return ErrorCode::kConflict;
         case 413:

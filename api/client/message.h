@@ -49,7 +49,7 @@ struct Response {
 [[nodiscard]] std::string target_of(const Request& request);
 
 /// What the daemon said with a status from 300 on: its {"message"}, or the status if there is none.
-/// 400 kInvalid, 401 and 403 kDenied, 404 kNotFound, 304 and 409 kConflict, 413 and 429 kLimit, 501
+/// 400 kInvalid, 401 and 403 kDenied, 404 kNotFound, 409 kConflict, 413 and 429 kLimit, 501
 /// kUnsupported, others kInternal. Control characters of the message become '?': it goes to a
 /// terminal.
 [[nodiscard]] Error error_of(unsigned status, std::string_view body);
