@@ -123,6 +123,9 @@ TEST_F(CliApiTest, WhatIsNotThereIsFailureOne) {
         EXPECT_EQ(outcome.code, 1) << command;
         EXPECT_THAT(outcome.err, HasSubstr("No such container: nosuch")) << command;
     }
+    const Outcome forced = drupe({"rm", "-f", "nosuch"});
+    EXPECT_EQ(forced.code, 0);
+    EXPECT_THAT(forced.err, HasSubstr("No such container"));
     EXPECT_EQ(drupe({"exec", "nosuch", "true"}).code, 1);
     EXPECT_THAT(drupe({"inspect", "nosuch"}).err, HasSubstr("No such object: nosuch"));
     const Outcome image = drupe({"run", "--pull", "never", "nosuch:1"});

@@ -166,15 +166,22 @@ client::Request make_request(std::string method, std::string path, client::Pairs
 }
 
 int ask_each(const std::vector<std::string>& names, const std::string& method, const char* what,
-             const client::Pairs& query) {
+             const client::Pairs& query, bool missing_is_fine) {
     auto client = connect_daemon();
     if (!client) return fail(client.error());
-    return for_each(names, [&](const std::string& name) -> Result<std::string> {
+    int code = 0;
+    for (const std::string& name : names) {
         const auto head =
             client.value().begin(make_request(method, container_path(name, what), query));
-        if (!head) return head.error();
-        return name;
-    });
+        if (head) {
+            if (print(name + "\n") != 0) return kFailure;
+            continue;
+        }
+        const bool fine = missing_is_fine && head.error().code == ErrorCode::kNotFound;
+        const int failed = fail(head.error());
+        if (!fine) code = failed;
+    }
+    return code;
 }
 
 std::string create_body(const engine::ContainerConfig& c) {

@@ -23,8 +23,9 @@ namespace drupe::cli {
                                            client::Pairs query = {}, std::string json = "");
 
 /// One request without an answer that matters for each of the names; prints the names. 304 is fine.
+/// With missing_is_fine one that isn't there is said, but is no failure.
 int ask_each(const std::vector<std::string>& names, const std::string& method, const char* what,
-             const client::Pairs& query = {});
+             const client::Pairs& query = {}, bool missing_is_fine = false);
 
 /// The configuration as the body of POST /containers/create. Drupe's own options are labels.
 [[nodiscard]] std::string create_body(const engine::ContainerConfig& config);

@@ -113,7 +113,7 @@ int rm_command(int argc, char** argv) {
     if (const auto code = args.parse(argc, argv)) return *code;
     if (over_api()) {
         return ask_each(names, "DELETE", "",
-                        force ? client::Pairs{{"force", "1"}} : client::Pairs{});
+                        force ? client::Pairs{{"force", "1"}} : client::Pairs{}, force);
     }
     return do_to_each(
         names, [&](engine::Engine& engine, const std::string& name) -> Result<std::string> {
