@@ -114,6 +114,10 @@ TEST_F(CliApiTest, CreateStartAttachedWaitAndLogs) {
     EXPECT_EQ(ran.code, 0) << ran.err;
     EXPECT_EQ(ran.out, "hello\n");
     EXPECT_EQ(drupe({"wait", "one"}).out, "0\n");
+    const Outcome attached = drupe({"attach", "one"});
+    EXPECT_EQ(attached.code, 1);
+    EXPECT_THAT(attached.err, HasSubstr("stopped container"));
+    EXPECT_EQ(drupe({"logs", "one"}).out, "hello\n");
     EXPECT_EQ(drupe({"start", "one"}).out, "one\n");
 }
 

@@ -256,6 +256,8 @@ int remote_attach(const std::string& name, const RemoteAttach& asked) {
     bool tty = false;
     bool open_stdin = false;
     bool auto_remove = false;
+    bool running = false;
+    bool paused = false;
     JsonReader in(json.value());
     if (const nlohmann::json* config = in.object("Config")) {
         JsonReader part(*config);
@@ -268,7 +270,19 @@ int remote_attach(const std::string& name, const RemoteAttach& asked) {
         part.get("AutoRemove", auto_remove);
         in.check(part.status());
     }
+    if (const nlohmann::json* state = in.object("State")) {
+        JsonReader part(*state);
+        part.get("Running", running);
+        part.get("Paused", paused);
+        in.check(part.status());
+    }
     if (auto read = in.status(); !read) return fail(read.error());
+    // A daemon would have it wait for a start.
+    if (!asked.start && (paused || !running)) {
+        return fail({ErrorCode::kConflict,
+                     paused ? "cannot attach to a paused container, unpause it first"
+                            : "cannot attach to a stopped container, start it first"});
+    }
     RemoteAttach options = asked;
     options.with_stdin = asked.with_stdin && open_stdin;
     if (tty && options.with_stdin && ::isatty(STDIN_FILENO) == 0) {
