@@ -26,16 +26,26 @@ std::string since(uint64_t then_ns, uint64_t now_ns) {
     return human_duration(now_ns > then_ns ? (now_ns - then_ns) / kNano : 0);
 }
 
-std::string command_text(const Container& container, bool no_trunc) {
-    std::string text;
-    for (const std::string& word : argv_of(container.config)) {
-        text += (text.empty() ? "" : " ") + word;
-    }
-    return "\"" + (no_trunc ? text : ellipsis(text, kCommandWidth)) + "\"";
+std::string command_text(const ListedContainer& c, bool no_trunc) {
+    return "\"" + (no_trunc ? c.command : ellipsis(c.command, kCommandWidth)) + "\"";
 }
 
-std::string id_text(const Container& container, bool no_trunc) {
-    return no_trunc ? container.id : engine::short_id(container.id);
+std::string id_text(const ListedContainer& c, bool no_trunc) {
+    return no_trunc ? c.id : engine::short_id(c.id);
+}
+
+ListedContainer listed(const Container& c, uint64_t now_ns) {
+    std::string command;
+    for (const std::string& word : argv_of(c.config))
+        command += (command.empty() ? "" : " ") + word;
+    return {c.id,
+            c.name,
+            c.config.image,
+            std::move(command),
+            c.created_at_ns,
+            std::string(to_string(c.state)),
+            status_text(c, now_ns),
+            c.config.labels};
 }
 
 bool matches_one(const Container& c, const Filter& filter) {
@@ -55,19 +65,19 @@ bool matches_one(const Container& c, const Filter& filter) {
     return equals == std::string::npos || label->second == filter.value.substr(equals + 1);
 }
 
-nlohmann::json to_json(const Container& c, bool no_trunc, uint64_t now_ns) {
+nlohmann::json to_json(const ListedContainer& c, bool no_trunc, uint64_t now_ns) {
     std::string labels;
-    for (const auto& [name, value] : c.config.labels) {
+    for (const auto& [name, value] : c.labels) {
         labels += (labels.empty() ? "" : ",") + name + "=" + value;
     }
     return {{"ID", id_text(c, no_trunc)},
             {"Names", c.name},
-            {"Image", c.config.image},
+            {"Image", c.image},
             {"Command", command_text(c, no_trunc)},
             {"CreatedAt", engine::time_text(c.created_at_ns)},
             {"RunningFor", since(c.created_at_ns, now_ns) + " ago"},
-            {"State", to_string(c.state)},
-            {"Status", status_text(c, now_ns)},
+            {"State", c.state},
+            {"Status", c.status},
             {"Ports", ""},
             {"Networks", ""},
             {"Mounts", ""},
@@ -125,27 +135,35 @@ bool matches(const Container& container, const std::vector<Filter>& filters) {
     });
 }
 
-Result<std::string> list_text(const std::vector<Container>& containers, const ListOptions& options,
-                              uint64_t now_ns) {
+Result<std::string> listed_text(const std::vector<ListedContainer>& containers,
+                                const ListOptions& options, uint64_t now_ns) {
     if (options.quiet) {
         std::string text;
-        for (const Container& c : containers) text += id_text(c, options.no_trunc) + "\n";
+        for (const ListedContainer& c : containers) text += id_text(c, options.no_trunc) + "\n";
         return text;
     }
     if (options.json || !options.format.empty()) {
         nlohmann::json items = nlohmann::json::array();
-        for (const Container& c : containers) {
+        for (const ListedContainer& c : containers) {
             items.push_back(to_json(c, options.no_trunc, now_ns));
         }
         if (options.json) return dump_json(items) + "\n";
         return render_list(options.format, items);
     }
     Table table({"CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"});
-    for (const Container& c : containers) {
-        table.row({id_text(c, options.no_trunc), c.config.image, command_text(c, options.no_trunc),
-                   since(c.created_at_ns, now_ns) + " ago", status_text(c, now_ns), "", c.name});
+    for (const ListedContainer& c : containers) {
+        table.row({id_text(c, options.no_trunc), c.image, command_text(c, options.no_trunc),
+                   since(c.created_at_ns, now_ns) + " ago", c.status, "", c.name});
     }
     return table.text();
+}
+
+Result<std::string> list_text(const std::vector<Container>& containers, const ListOptions& options,
+                              uint64_t now_ns) {
+    std::vector<ListedContainer> all;
+    all.reserve(containers.size());
+    for (const Container& c : containers) all.push_back(listed(c, now_ns));
+    return listed_text(all, options, now_ns);
 }
 
 }  // namespace drupe::cli

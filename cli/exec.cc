@@ -3,6 +3,8 @@
 
 #include "cli/command.h"
 #include "cli/container_options.h"
+#include "cli/daemon.h"
+#include "cli/remote.h"
 #include "cli/session.h"
 
 namespace drupe::cli {
@@ -64,6 +66,12 @@ int exec(const ExecOptions& options) {
     if (auto keys = parse_detach_keys(wanted.detach_keys); !keys) return fail(keys.error());
     if (auto checked = check_terminal(wanted.tty, wanted.with_stdin); !checked) {
         return fail(checked.error());
+    }
+    if (over_api()) {
+        const engine::ExecRequest& r = request.value();
+        return remote_exec({options.operands.front(), r.argv, r.env, r.working_dir, r.user, r.tty,
+                            options.interactive, r.privileged, options.detach,
+                            options.detach_keys});
     }
     auto streams = Streams::make(wanted);
     if (!streams) return fail(streams.error());

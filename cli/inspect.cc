@@ -4,6 +4,8 @@
 
 #include "api/engine/local.h"
 #include "cli/command.h"
+#include "cli/daemon.h"
+#include "cli/remote.h"
 #include "cli/session.h"
 #include "cli/template.h"
 
@@ -50,13 +52,18 @@ int inspect_command(int argc, char** argv) {
     if (!type.empty() && type != "container" && type != "image") {
         return fail({ErrorCode::kInvalid, "--type is 'container' or 'image'"}, kUsageError);
     }
-    auto local = open_engine();
-    if (!local) return fail(local.error());
+    engine::Local* local = nullptr;
+    if (!over_api()) {
+        const auto opened = open_engine();
+        if (!opened) return fail(opened.error());
+        local = opened.value();
+    }
     auto documents = nlohmann::ordered_json::array();
     std::string rendered;
     int code = 0;
     for (const std::string& name : names) {
-        const auto text = describe(*local.value(), name, type);
+        const auto text =
+            local == nullptr ? remote_inspect(name, type) : describe(*local, name, type);
         if (!text) {
             code = fail(text.error());
             continue;

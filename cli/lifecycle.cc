@@ -2,6 +2,8 @@
 
 #include "api/engine/local.h"
 #include "cli/command.h"
+#include "cli/daemon.h"
+#include "cli/remote.h"
 #include "cli/session.h"
 
 namespace drupe::cli {
@@ -28,6 +30,11 @@ int stop_command(int argc, char** argv) {
     args.operands(names, 1, SIZE_MAX);
     args.example("drupe stop -t 30 db", "give it half a minute to finish");
     if (const auto code = args.parse(argc, argv)) return *code;
+    if (over_api()) {
+        client::Pairs query;
+        if (timeout_s) query.emplace_back("t", std::to_string(*timeout_s));
+        return ask_each(names, "POST", "/stop", query);
+    }
     return do_to_each(names,
                       [&](engine::Engine& engine, const std::string& name) -> Result<std::string> {
                           TRY(engine.stop(name, timeout_s));
@@ -45,6 +52,7 @@ int kill_command(int argc, char** argv) {
     if (const auto code = args.parse(argc, argv)) return *code;
     const auto number = engine::parse_signal(signal);
     if (!number) return fail(number.error());
+    if (over_api()) return ask_each(names, "POST", "/kill", {{"signal", signal}});
     return do_to_each(names,
                       [&](engine::Engine& engine, const std::string& name) -> Result<std::string> {
                           TRY(engine.kill(name, number.value()));
@@ -58,6 +66,7 @@ int pause_command(int argc, char** argv) {
     args.operands(names, 1, SIZE_MAX);
     args.example("drupe pause db && drupe unpause db", "and go on");
     if (const auto code = args.parse(argc, argv)) return *code;
+    if (over_api()) return ask_each(names, "POST", "/pause");
     return do_to_each(names,
                       [](engine::Engine& engine, const std::string& name) -> Result<std::string> {
                           TRY(engine.pause(name));
@@ -71,6 +80,7 @@ int unpause_command(int argc, char** argv) {
     args.operands(names, 1, SIZE_MAX);
     args.example("drupe unpause db", "it goes on where it was");
     if (const auto code = args.parse(argc, argv)) return *code;
+    if (over_api()) return ask_each(names, "POST", "/unpause");
     return do_to_each(names,
                       [](engine::Engine& engine, const std::string& name) -> Result<std::string> {
                           TRY(engine.unpause(name));
@@ -85,6 +95,7 @@ int wait_command(int argc, char** argv) {
     args.operands(names, 1, SIZE_MAX);
     args.example("id=$(drupe run -d app) && drupe wait $id", "the code of one in the background");
     if (const auto code = args.parse(argc, argv)) return *code;
+    if (over_api()) return remote_wait(names);
     return do_to_each(names,
                       [](engine::Engine& engine, const std::string& name) -> Result<std::string> {
                           TRY_ASSIGN(const uint32_t code, engine.wait(name));
@@ -100,6 +111,10 @@ int rm_command(int argc, char** argv) {
     args.operands(names, 1, SIZE_MAX);
     args.example("drupe rm $(drupe ps -aq)", "all that don't run");
     if (const auto code = args.parse(argc, argv)) return *code;
+    if (over_api()) {
+        return ask_each(names, "DELETE", "",
+                        force ? client::Pairs{{"force", "1"}} : client::Pairs{}, force);
+    }
     return do_to_each(
         names, [&](engine::Engine& engine, const std::string& name) -> Result<std::string> {
             auto removed = engine.remove(name, force);

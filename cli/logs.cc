@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/inotify.h>
 #include <unistd.h>
@@ -9,6 +10,8 @@
 #include "api/engine/log_reader.h"
 #include "api/engine/time_text.h"
 #include "cli/command.h"
+#include "cli/daemon.h"
+#include "cli/remote.h"
 #include "cli/session.h"
 
 namespace drupe::cli {
@@ -120,6 +123,18 @@ Status print_logs(engine::Local& local, const std::string& name, const LogOption
     }
 }
 
+/// Moments as the API takes them: SECONDS.NANOSECONDS.
+std::vector<std::pair<std::string, std::string>> query_of(const LogOptions& options) {
+    constexpr uint64_t kNano = 1'000'000'000;
+    const auto moment = [](uint64_t ns) { return fmt::format("{}.{:09}", ns / kNano, ns % kNano); };
+    std::vector<std::pair<std::string, std::string>> query{{"tail", options.tail}};
+    if (options.follow) query.emplace_back("follow", "1");
+    if (options.timestamps) query.emplace_back("timestamps", "1");
+    if (!options.since.empty()) query.emplace_back("since", moment(options.since_ns));
+    if (!options.until.empty()) query.emplace_back("until", moment(options.until_ns));
+    return query;
+}
+
 }  // namespace
 
 int logs_command(int argc, char** argv) {
@@ -136,6 +151,7 @@ int logs_command(int argc, char** argv) {
     args.example("drupe logs --since 10m web", "of the last ten minutes");
     if (const auto code = args.parse(argc, argv)) return *code;
     if (auto times = read_times(options); !times) return fail(times.error());
+    if (over_api()) return remote_logs(names.front(), query_of(options));
     auto local = open_engine();
     if (!local) return fail(local.error());
     auto printed = print_logs(*local.value(), names.front(), options);

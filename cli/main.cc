@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -71,7 +72,13 @@ std::string usage() {
            "  drupe run --rm busybox uname -r          # the built-in image; no network needed\n"
            "  drupe load -i image.tar && drupe images  # images from docker save, skopeo, umoci\n"
            "  drupe run -it debian:12 bash\n\n"
-           "State is in $DRUPE_ROOT (default /var/lib/drupe).\n";
+           "State is in $DRUPE_ROOT (default /var/lib/drupe). With -H "
+           "unix:///run/drupe/drupe.sock\n"
+           "in front of the command (or in $DRUPE_HOST) druped does the work of run, create, "
+           "start,\n"
+           "stop, kill, pause, unpause, wait, attach, exec, logs, ps, inspect and rm; it is "
+           "started if\n"
+           "it doesn't run.\n";
 }
 
 const CommandInfo* find(const char* name) {
@@ -111,6 +118,17 @@ int main_program(int argc, char** argv) {
     if (argc < 2) {
         print(usage());
         return kFailure;
+    }
+    if (const std::string_view option = argv[1];
+        option == "-H" || option == "--host" || option.starts_with("--host=")) {
+        const bool apart = option.find('=') == std::string_view::npos;
+        if (apart && argc < 3) {
+            return fail({ErrorCode::kInvalid, fmt::format("flag needs an argument: {}", option)},
+                        kUsageError);
+        }
+        ::setenv("DRUPE_HOST", apart ? argv[2] : argv[1] + option.find('=') + 1, 1);
+        const int taken = apart ? 2 : 1;
+        return main_program(argc - taken, argv + taken);
     }
     const std::string name = argv[1];
     if (name == "help" || name == "--help" || name == "-h") return help(argc - 1, argv + 1);

@@ -4,6 +4,8 @@
 #include "api/engine/local.h"
 #include "cli/command.h"
 #include "cli/container_list.h"
+#include "cli/daemon.h"
+#include "cli/remote.h"
 #include "cli/session.h"
 
 namespace drupe::cli {
@@ -26,6 +28,7 @@ int ps_command(int argc, char** argv) {
     if (const auto code = args.parse(argc, argv)) return *code;
     const auto filters = parse_filters(filter_texts);
     if (!filters) return fail(filters.error());
+    if (over_api()) return remote_ps(all, filters.value(), options);
     auto local = open_engine();
     if (!local) return fail(local.error());
     auto containers = local.value()->engine->list();

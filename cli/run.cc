@@ -3,7 +3,9 @@
 #include "api/engine/clock.h"
 #include "cli/command.h"
 #include "cli/container_options.h"
+#include "cli/daemon.h"
 #include "cli/pull.h"
+#include "cli/remote.h"
 #include "cli/session.h"
 
 namespace drupe::cli {
@@ -101,6 +103,9 @@ int run_command(int argc, char** argv) {
         return fail(checked.error(), kUsageError);
     }
     engine::ContainerConfig& c = config.value();
+    if (options.detach && over_api()) {
+        return remote_run(options.container, std::move(c), true, options.detach_keys);
+    }
     if (options.detach) return run_detached(options, std::move(c));
     if (auto checked = check_terminal(c.tty, c.open_stdin); !checked) {
         return fail(checked.error(), kFailure);
@@ -109,6 +114,9 @@ int run_command(int argc, char** argv) {
     c.stdin_once = c.open_stdin;
     c.attach_stdout = true;
     c.attach_stderr = true;
+    if (over_api()) {
+        return remote_run(options.container, std::move(c), false, options.detach_keys);
+    }
     return run_attached(options, std::move(c));
 }
 
@@ -126,6 +134,7 @@ int create_command(int argc, char** argv) {
     config.value().stdin_once = config.value().open_stdin;
     config.value().attach_stdout = true;
     config.value().attach_stderr = true;
+    if (over_api()) return remote_create(options, std::move(config).value());
     auto local = open_engine();
     if (!local) return fail(local.error());
     if (auto there = provide(*local.value(), options, config.value().image); !there) {

@@ -2,6 +2,8 @@
 
 #include "api/engine/clock.h"
 #include "cli/command.h"
+#include "cli/daemon.h"
+#include "cli/remote.h"
 #include "cli/session.h"
 
 namespace drupe::cli {
@@ -82,6 +84,14 @@ int start_command(int argc, char** argv) {
     args.example("drupe start web db", "start two in the background");
     args.example("drupe start -ai work", "go on with an interactive one");
     if (const auto code = args.parse(argc, argv)) return *code;
+    if (over_api()) {
+        if (!attach && !options.with_stdin) return ask_each(names, "POST", "/start");
+        if (names.size() > 1) {
+            return fail({ErrorCode::kInvalid, "only one container can be attached to at a time"});
+        }
+        return remote_attach(names.front(),
+                             {true, options.with_stdin, options.sig_proxy, options.detach_keys});
+    }
     auto local = open_engine();
     if (!local) return fail(local.error());
     if (!attach && !options.with_stdin) {
@@ -108,6 +118,9 @@ int attach_command(int argc, char** argv) {
     args.operands(names, 1, 1);
     args.example("drupe attach web", "watch what it prints from now on");
     if (const auto code = args.parse(argc, argv)) return *code;
+    if (over_api()) {
+        return remote_attach(names.front(), {false, !no_stdin, !no_proxy, options.detach_keys});
+    }
     auto local = open_engine();
     if (!local) return fail(local.error());
     const auto container = local.value()->engine->find(names.front());

@@ -1,0 +1,218 @@
+#include "cli/daemon.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+
+#include "api/engine/paths.h"
+#include "base/json_reader.h"
+#include "cli/command.h"
+
+namespace drupe::cli {
+namespace {
+
+constexpr std::string_view kScheme = "unix://";
+constexpr int kPollUs = 10'000;
+constexpr int kPolls = 1000;  // 10 s
+
+Result<std::string> druped_program() {
+    if (const char* named = ::getenv("DRUPED"); named != nullptr && *named != '\0')
+        return std::string(named);
+    std::array<char, PATH_MAX> self{};
+    const ssize_t size = ::readlink("/proc/self/exe", self.data(), self.size() - 1);
+    if (size < 0) return os_error("readlink /proc/self/exe");
+    std::string folder(self.data(), static_cast<size_t>(size));
+    folder.erase(folder.find_last_of('/'));
+    return folder + "/druped";
+}
+
+Status start_daemon(const engine::Paths& paths, std::string socket) {
+    TRY(engine::make_folders(paths.root, 0711));
+    TRY_ASSIGN(std::string program, druped_program());
+    const std::string log = paths.root + "/druped.log";
+    std::string option = "-H";
+    socket.insert(0, kScheme);
+    std::array<char*, 4> argv{program.data(), option.data(), socket.data(), nullptr};
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, log.c_str(),
+                                     O_WRONLY | O_CREAT | O_APPEND, 0600);
+    posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+    pid_t pid = 0;
+    const int error =
+        ::posix_spawn(&pid, program.c_str(), &files, &attributes, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&attributes);
+    if (error != 0) return os_error("start " + program, error);
+    return ok();
+}
+
+bool nobody_listens(const Error& error) {
+    return error.os_errno == ENOENT || error.os_errno == ECONNREFUSED;
+}
+
+nlohmann::json strings(const std::map<std::string, std::string>& map) {
+    auto object = nlohmann::json::object();
+    for (const auto& [name, value] : map) object[name] = value;
+    return object;
+}
+
+nlohmann::json health_json(const engine::HealthCheck& health) {
+    return {{"Test", health.test},
+            {"Interval", health.interval_ns},
+            {"Timeout", health.timeout_ns},
+            {"StartPeriod", health.start_period_ns},
+            {"StartInterval", health.start_interval_ns},
+            {"Retries", health.retries}};
+}
+
+nlohmann::json log_json(const engine::LogOptions& log) {
+    auto options = nlohmann::json::object();
+    if (log.max_size_bytes != 0) options["max-size"] = std::to_string(log.max_size_bytes);
+    if (log.max_files != 0) options["max-file"] = std::to_string(log.max_files);
+    return {{"Type", log.driver}, {"Config", options}};
+}
+
+nlohmann::json host_config(const engine::ContainerConfig& c) {
+    nlohmann::json host{
+        {"AutoRemove", c.auto_remove},
+        {"ReadonlyRootfs", c.read_only},
+        {"Privileged", c.privileged},
+        {"Init", c.init},
+        {"Memory", c.memory_bytes},
+        {"NanoCpus", c.nano_cpus},
+        {"ShmSize", c.shm_bytes},
+        {"CapAdd", c.cap_add},
+        {"CapDrop", c.cap_drop},
+        {"GroupAdd", c.groups},
+        {"Dns", c.dns},
+        {"DnsOptions", c.dns_options},
+        {"DnsSearch", c.dns_search},
+        {"ExtraHosts", c.extra_hosts},
+        {"Tmpfs", strings(c.tmpfs)},
+        {"Sysctls", strings(c.sysctls)},
+        {"NetworkMode", c.network_mode},
+        {"LogConfig", log_json(c.log)},
+        {"RestartPolicy",
+         {{"Name", to_string(c.restart.kind)}, {"MaximumRetryCount", c.restart.max_retries}}}};
+    if (c.pids_limit != 0) host["PidsLimit"] = c.pids_limit;
+    if (c.storage_bytes != 0) host["StorageOpt"] = {{"size", std::to_string(c.storage_bytes)}};
+    auto ulimits = nlohmann::json::array();
+    for (const engine::Ulimit& limit : c.ulimits) {
+        ulimits.push_back({{"Name", limit.name},
+                           {"Soft", static_cast<int64_t>(limit.soft)},  // no limit is -1
+                           {"Hard", static_cast<int64_t>(limit.hard)}});
+    }
+    host["Ulimits"] = ulimits;
+    return host;
+}
+
+}  // namespace
+
+bool over_api() {
+    const char* host = ::getenv("DRUPE_HOST");
+    return host != nullptr && *host != '\0';
+}
+
+Result<client::Client> connect_daemon() {
+    const char* named = ::getenv("DRUPE_HOST");
+    const std::string host = named == nullptr ? "" : named;
+    if (!host.starts_with(kScheme)) {
+        return Error{ErrorCode::kInvalid, "the daemon's address '" + host + "': write unix://PATH"};
+    }
+    const std::string path = host.substr(kScheme.size());
+    client::Client client(path);
+    auto connected = client.connect();
+    if (connected) return client;
+    if (!nobody_listens(connected.error())) return connected.error();
+    TRY_ASSIGN(const engine::Paths paths, engine::find_paths());
+    if (path != paths.run + "/drupe.sock") {
+        return Error{ErrorCode::kIo,
+                     "Cannot connect to the daemon at " + host + ". Is druped running?"};
+    }
+    TRY(start_daemon(paths, path));
+    for (int i = 0; i < kPolls && !connected; ++i) {
+        ::usleep(kPollUs);
+        connected = client.connect();
+        if (!connected && !nobody_listens(connected.error())) return connected.error();
+    }
+    if (connected) return client;
+    return Error{ErrorCode::kIo, "druped was started, but doesn't answer at " + host + ": see " +
+                                     paths.root + "/druped.log"};
+}
+
+std::string container_path(const std::string& name, const char* what) {
+    return "/containers/" + client::escape(name) + what;
+}
+
+client::Request make_request(std::string method, std::string path, client::Pairs query,
+                             std::string json) {
+    client::Request request;
+    request.method = std::move(method);
+    request.path = std::move(path);
+    request.query = std::move(query);
+    if (!json.empty()) request.headers = {{"Content-Type", "application/json"}};
+    request.body = std::move(json);
+    return request;
+}
+
+int ask_each(const std::vector<std::string>& names, const std::string& method, const char* what,
+             const client::Pairs& query, bool missing_is_fine) {
+    auto client = connect_daemon();
+    if (!client) return fail(client.error());
+    int code = 0;
+    for (const std::string& name : names) {
+        const auto head =
+            client.value().begin(make_request(method, container_path(name, what), query));
+        if (head) {
+            if (print(name + "\n") != 0) return kFailure;
+            continue;
+        }
+        const bool fine = missing_is_fine && head.error().code == ErrorCode::kNotFound;
+        const int failed = fail(head.error());
+        if (!fine) code = failed;
+    }
+    return code;
+}
+
+std::string create_body(const engine::ContainerConfig& c) {
+    nlohmann::json body{{"Image", c.image},
+                        {"Env", c.env},
+                        {"User", c.user},
+                        {"WorkingDir", c.working_dir},
+                        {"Hostname", c.host_name},
+                        {"Domainname", c.domain_name},
+                        {"StopSignal", c.stop_signal},
+                        {"Tty", c.tty},
+                        {"OpenStdin", c.open_stdin},
+                        {"StdinOnce", c.stdin_once},
+                        {"AttachStdin", c.attach_stdin},
+                        {"AttachStdout", c.attach_stdout},
+                        {"AttachStderr", c.attach_stderr},
+                        {"HostConfig", host_config(c)}};
+    if (c.cmd) body["Cmd"] = *c.cmd;
+    if (c.entrypoint) body["Entrypoint"] = *c.entrypoint;
+    if (c.stop_timeout_s) body["StopTimeout"] = *c.stop_timeout_s;
+    if (c.health) body["Healthcheck"] = health_json(*c.health);
+    auto labels = strings(c.labels);
+    if (!c.kernel.empty()) labels["drupe.kernel"] = c.kernel;
+    if (!c.kernel_args.empty()) labels["drupe.kernel-args"] = c.kernel_args;
+    if (c.console) labels["drupe.console"] = "1";
+    if (c.timing) labels["drupe.timing"] = "1";
+    body["Labels"] = labels;
+    auto ports = nlohmann::json::object();
+    for (const std::string& port : c.exposed_ports) ports[port] = nlohmann::json::object();
+    body["ExposedPorts"] = ports;
+    return dump_json(body);
+}
+
+}  // namespace drupe::cli
