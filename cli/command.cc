@@ -10,7 +10,12 @@
 namespace drupe::cli {
 
 int fail(const Error& error, int code) {
-    std::fprintf(stderr, "drupe: %s\n", error.message.c_str());
+    // The engine's other clients have commands of their own for it.
+    const char* const advice = error.message.starts_with("No such image: ")
+                                   ? ": see what there is with drupe images, and get it with drupe "
+                                     "pull or drupe load -i FILE"
+                                   : "";
+    std::fprintf(stderr, "drupe: %s%s\n", error.message.c_str(), advice);
     return code;
 }
 

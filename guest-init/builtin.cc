@@ -95,6 +95,13 @@ Status write_out(const std::string& text) {
     return write_all(STDOUT_FILENO, std::as_bytes(std::span(text)));
 }
 
+/// This process counts itself: it is in the container's cgroup.
+protocol::Usage usage_without_us(int cgroup) {
+    protocol::Usage usage = read_usage(cgroup);
+    if (usage.processes > 0) --usage.processes;
+    return usage;
+}
+
 Status run(const protocol::Start& order, int cgroup) {
     const std::string& path = order.argv[0];
     switch (order.builtin) {
@@ -116,7 +123,7 @@ Status run(const protocol::Start& order, int cgroup) {
         case Builtin::kProcesses:
             return write_out(protocol::encode(list_processes()));
         case Builtin::kUsage:
-            return write_out(protocol::encode(read_usage(cgroup)));
+            return write_out(protocol::encode(usage_without_us(cgroup)));
     }
     return Error{ErrorCode::kInvalid, "no such builtin", EINVAL};
 }

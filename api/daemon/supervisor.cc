@@ -121,7 +121,10 @@ void Supervisor::end_job(engine::Machine machine) {
         const auto ended = conclude(std::move(machine));
         if (!ended) log(LogLevel::kWarn, "container {}: {}", id, ended.error().message);
     }
-    forget(id);  // if it runs still, the next scan tries again
+    forget(id);
+    if (!refused) return;
+    const MutexLock lock(mutex_);
+    unwatched_.insert(id);  // if it runs still, the next scan tries again
 }
 
 Result<engine::Ended> Supervisor::conclude(engine::Machine machine) {
@@ -210,6 +213,14 @@ void Supervisor::scan_job(bool first) {
         if (container.state == State::kRunning || container.state == State::kPaused) {
             if (is_watched(container.id)) continue;
             auto machine = engine.value()->watch(container.id);
+            {
+                const MutexLock lock(mutex_);
+                if (machine) {
+                    unwatched_.erase(container.id);
+                } else {
+                    unwatched_.insert(container.id);
+                }
+            }
             if (machine) watch(std::move(machine).value());
         } else if (first && container.state == State::kRestarting) {
             schedule_restart(container.id, kFirstDelay);
@@ -217,7 +228,34 @@ void Supervisor::scan_job(bool first) {
             consider_restart(container);
         }
     }
+    if (engine) look_at_unwatched(engine.value().engine());
     scan_later();
+}
+
+void Supervisor::look_at_unwatched(engine::Engine& engine) {
+    std::set<std::string> ids;
+    {
+        const MutexLock lock(mutex_);
+        ids = unwatched_;
+    }
+    for (const std::string& id : ids) {
+        const auto container = engine.find(id);
+        const bool gone = !container && container.error().code == ErrorCode::kNotFound;
+        if (!gone && (!container || container.value().state != State::kExited)) continue;
+        {
+            const MutexLock lock(mutex_);
+            if (unwatched_.erase(id) == 0) continue;
+        }
+        parts_.ends.ended(id, {gone ? 0 : container.value().exit_code, ""});
+        if (gone) {
+            parts_.ends.removed(id);
+            continue;
+        }
+        if (parts_.on_ended) parts_.on_ended(container.value());
+        parts_.events.publish(container_event(
+            container.value(), "die", {{"exitCode", std::to_string(container.value().exit_code)}}));
+        consider_restart(container.value());
+    }
 }
 
 }  // namespace drupe::daemon

@@ -71,6 +71,7 @@ class Supervisor {
     void restart_job(const std::string& id);
     void scan_later();
     void scan_job(bool first);
+    void look_at_unwatched(engine::Engine& engine);
 
     Parts parts_;
     std::unique_ptr<EventLoop> loop_;
@@ -82,6 +83,8 @@ class Supervisor {
 
     mutable Mutex mutex_;
     std::multiset<std::string> watched_ DRUPE_GUARDED_BY(mutex_);  // ids of entries_
+    /// Ran when they were seen last, and their monitors have no place for us: scans look at them.
+    std::set<std::string> unwatched_ DRUPE_GUARDED_BY(mutex_);
     uint64_t next_ DRUPE_GUARDED_BY(mutex_) = 1;
     std::thread thread_;
 };

@@ -7,6 +7,7 @@
 #include "api/engine/clock.h"
 #include "api/engine/inspect.h"
 #include "api/engine/status_text.h"
+#include "api/engine/storage.h"
 
 namespace drupe::endpoints {
 namespace {
@@ -118,6 +119,19 @@ bool matches(const Container& c, const Wanted& wanted, const std::string& health
             }));
 }
 
+/// What it takes itself, and with its image.
+void add_size(Json& json, const Container& c, engine::Images& images, const engine::Paths& paths) {
+    const auto usage = container_usage(c, images, paths);
+    const auto all = images.list();
+    const uint64_t own = usage ? usage.value().disk_bytes : 0;
+    uint64_t image_bytes = 0;
+    for (const auto& image : all ? all.value() : std::vector<engine::ImageSummary>()) {
+        if (image.id == c.image_id) image_bytes = image.size_bytes;
+    }
+    json["SizeRw"] = own;
+    json["SizeRootFs"] = own + image_bytes;
+}
+
 }  // namespace
 
 Status list_containers(const Call& call) {
@@ -129,6 +143,7 @@ Status list_containers(const Call& call) {
     const bool all = call.flag("all") || limited || wanted.filters.has("status") ||
                      wanted.filters.has("exited") || wanted.filters.has("before") ||
                      wanted.filters.has("since");
+    const bool with_size = call.flag("size");
     Json list = Json::array();
     for (const Container& c : containers) {
         if (limited && list.size() >= static_cast<size_t>(*limit)) break;
@@ -136,7 +151,9 @@ Status list_containers(const Call& call) {
                           c.state == engine::State::kRestarting;
         if (!runs && !all) continue;
         const std::string health = call.daemon.health.status(c.id);
-        if (matches(c, wanted, health, engine.images())) list.push_back(summary(c, health));
+        if (!matches(c, wanted, health, engine.images())) continue;
+        list.push_back(summary(c, health));
+        if (with_size) add_size(list.back(), c, engine.images(), call.daemon.paths);
     }
     return call.answer(200, list);
 }

@@ -89,7 +89,7 @@ TEST(CreateBodyTest, RefusesTheRestByName) {
          "NetworkMode"},
         {R"({"Image":"i","HostConfig":{"PidMode":"host"}})", ErrorCode::kUnsupported, "PidMode"},
         {R"({"Image":"i","HostConfig":{"Devices":[{}]}})", ErrorCode::kUnsupported, "Devices"},
-        {R"({"Image":"i","HostConfig":{"MemorySwap":5}})", ErrorCode::kUnsupported, "MemorySwap"},
+        {R"({"Image":"i","HostConfig":{"MemorySwap":5}})", ErrorCode::kInvalid, "Memoryswap"},
         {R"({"Image":"i","HostConfig":{"SecurityOpt":["apparmor=x"]}})", ErrorCode::kUnsupported,
          "SecurityOpt"},
         {R"({"Image":"i","HostConfig":{"Memory":-5}})", ErrorCode::kInvalid, "Memory"},

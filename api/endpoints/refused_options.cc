@@ -115,12 +115,24 @@ Status refuse_security(const json& host) {
     return ok();
 }
 
-/// Guests have no swap: what may be said is what is so.
+/// MemorySwap bounds memory and swap together. A guest has no swap: any bound is kept.
 Status refuse_swap(const json& host) {
     const auto swap = host.find("MemorySwap");
     const auto memory = host.find("Memory");
-    if (swap != host.end() && !says_nothing(*swap) && !(memory != host.end() && *swap == *memory)) {
-        return refused("MemorySwap", "a guest has no swap; give it the value of Memory");
+    if (swap != host.end() && !says_nothing(*swap)) {
+        if (!swap->is_number_integer()) {
+            return Error{ErrorCode::kInvalid, "MemorySwap: a number is expected"};
+        }
+        const bool limited = memory != host.end() && memory->is_number_integer() && *memory > 0;
+        if (!limited) {
+            return Error{ErrorCode::kInvalid,
+                         "You should always set the Memory limit when using Memoryswap limit"};
+        }
+        if (*swap < *memory) {
+            return Error{ErrorCode::kInvalid,
+                         "Minimum memoryswap limit should be larger than "
+                         "memory limit"};
+        }
     }
     const auto swappiness = host.find("MemorySwappiness");
     if (swappiness != host.end() && !says_nothing(*swappiness)) {

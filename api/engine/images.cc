@@ -85,10 +85,7 @@ Result<imagefs::Image> Images::find(std::string_view name) {
         auto image = store_.resolve(name);
         if (image || image.error().code != ErrorCode::kNotFound) return image;
     }
-    return Error{ErrorCode::kNotFound,
-                 fmt::format("No such image: {}: see what there is with drupe images, and get it "
-                             "with drupe load -i FILE",
-                             name.substr(0, 256))};
+    return Error{ErrorCode::kNotFound, fmt::format("No such image: {}", name.substr(0, 256))};
 }
 
 Result<ImageRef> Images::resolve(std::string_view name) {

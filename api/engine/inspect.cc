@@ -81,9 +81,18 @@ json config_json(const ContainerConfig& config, std::string_view id) {
     return value;
 }
 
+/// "1m", as people write it.
+std::string size_text(uint64_t bytes) {
+    constexpr uint64_t kKilo = 1024;
+    constexpr std::string_view kUnits = "kmg";
+    size_t unit = 0;
+    for (; unit < kUnits.size() && bytes % kKilo == 0; ++unit) bytes /= kKilo;
+    return std::to_string(bytes) + (unit == 0 ? "" : std::string(1, kUnits[unit - 1]));
+}
+
 json log_json(const LogOptions& log) {
     json options = json::object();
-    if (log.max_size_bytes != 0) options["max-size"] = std::to_string(log.max_size_bytes);
+    if (log.max_size_bytes != 0) options["max-size"] = size_text(log.max_size_bytes);
     if (log.max_files != 0) options["max-file"] = std::to_string(log.max_files);
     return {{"Type", log.driver}, {"Config", options}};
 }

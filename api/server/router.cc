@@ -77,7 +77,7 @@ Status check_version(const Request& request) {
             fmt::format("client version {} is too new. Maximum supported API version is {}",
                         *request.api_version, kApiVersion)};
     }
-    if (*asked < *parse_version(kMinApiVersion)) {
+    if (*asked < *parse_version(kOldestApiVersion)) {
         return Error{
             ErrorCode::kInvalid,
             fmt::format("client version {} is too old. Minimum supported API version is {}, "

@@ -36,6 +36,8 @@ class Router {
 /// The newest and the oldest version of the API that is spoken.
 inline constexpr std::string_view kApiVersion = "1.50";
 inline constexpr std::string_view kMinApiVersion = "1.24";
+/// Older ones are let in from here on without being advertised: skopeo says 1.22.
+inline constexpr std::string_view kOldestApiVersion = "1.12";
 
 /// {"message": ...} with the status that the Error's code means.
 [[nodiscard]] Status reply_error(Exchange& exchange, const Error& error);

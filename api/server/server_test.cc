@@ -355,7 +355,7 @@ TEST(RouterTest, VersionsHaveToBeOnesThatAreSpoken) {
     const auto fresh = ask(router, "GET", "/v1.51/x");
     EXPECT_EQ(fresh.status, 400u);
     EXPECT_NE(fresh.body.find("client version 1.51 is too new"), std::string::npos);
-    EXPECT_NE(ask(router, "GET", "/v1.23/x").body.find("too old"), std::string::npos);
+    EXPECT_NE(ask(router, "GET", "/v1.11/x").body.find("too old"), std::string::npos);
     EXPECT_EQ(ask(router, "GET", "/v1/x").status, 400u);
     EXPECT_EQ(ask(router, "GET", "/v1.99999999999/x").status, 400u);
 }
