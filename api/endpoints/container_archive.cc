@@ -86,6 +86,12 @@ Status receive_tar(const Call& call, FileStream& stream) {
     }
 }
 
+/// A tar that is none is the client's mistake.
+Error blame_body(Error error) {
+    if (error.code == ErrorCode::kCorrupt) error.code = ErrorCode::kInvalid;
+    return error;
+}
+
 }  // namespace
 
 Status stat_archive(const Call& call) {
@@ -127,13 +133,12 @@ Status put_archive(const Call& call) {
     // What the guest says counts more than that it didn't take all.
     if (!received && received.error().os_errno != EPIPE) stream.cancel();
     Status done = stream.finish();
-    const bool guest_knows = !done && done.error().os_errno != 0;
     TRY(files->close());
-    if (guest_knows || (received && !done)) return files->explain(std::move(done).error(), path);
-    if (!received && received.error().code == ErrorCode::kCorrupt) {
-        return Error{ErrorCode::kInvalid, received.error().message};
+    const bool guest_knows = !done && done.error().os_errno != 0;
+    if (guest_knows || (received && !done)) {
+        return blame_body(files->explain(std::move(done).error(), path));
     }
-    if (!received) return received;
+    if (!received) return blame_body(received.error());
     return call.answer(200);
 }
 

@@ -4,6 +4,7 @@
 #include "api/endpoints/changes.h"
 #include "api/endpoints/image_events.h"
 #include "api/endpoints/images.h"
+#include "api/endpoints/platform.h"
 #include "api/endpoints/progress.h"
 #include "imagefs/oci/reference.h"
 
@@ -11,15 +12,6 @@ namespace drupe::endpoints {
 namespace {
 
 using imagefs::oci::Reference;
-
-Status check_platform(const std::string& platform) {
-    if (platform.empty() || platform == "linux/amd64" || platform == "linux" ||
-        platform.starts_with("linux/amd64/")) {
-        return ok();
-    }
-    return Error{ErrorCode::kUnsupported,
-                 "platform " + platform.substr(0, 64) + ": only linux/amd64 runs here"};
-}
 
 /// A tag may be a digest here.
 std::string name_with(const std::string& name, const std::string& tag) {

@@ -2,6 +2,7 @@
 
 #include "api/endpoints/image_events.h"
 #include "api/endpoints/images.h"
+#include "api/endpoints/platform.h"
 #include "api/endpoints/progress.h"
 #include "imagefs/oci/reference.h"
 
@@ -9,6 +10,7 @@ namespace drupe::endpoints {
 
 Status push_image(const Call& call) {
     using imagefs::oci::Reference;
+    TRY(check_platform(call.text("platform")));
     const std::string tag = call.text("tag");
     const std::string name = call.path.at("name") + (tag.empty() ? "" : ":" + tag);
     TRY_ASSIGN(const Reference reference, Reference::parse(name));
