@@ -51,9 +51,11 @@ TEST_F(CliApiTest, TheDaemonIsStartedOnceAndAgainWhenItDied) {
 }
 
 TEST_F(CliApiTest, CommandsThatStartItAtOnceEndWithOneDaemon) {
+    constexpr int kCommands = 6;
     std::vector<pid_t> commands;
+    commands.reserve(kCommands);
     const Fd null = open_file("/dev/null", O_RDWR).value();
-    for (int i = 0; i < 6; ++i)
+    for (int i = 0; i < kCommands; ++i)
         commands.push_back(start({"ps"}, null.get(), null.get(), null.get()));
     for (const pid_t command : commands) EXPECT_EQ(code_of(command), 0);
     for (int i = 0; i < 500 && daemons().size() > 1; ++i) ::usleep(10'000);

@@ -68,7 +68,7 @@ bool matches_one(const Container& c, const Filter& filter) {
 nlohmann::json to_json(const ListedContainer& c, bool no_trunc, uint64_t now_ns) {
     std::string labels;
     for (const auto& [name, value] : c.labels) {
-        labels += (labels.empty() ? "" : ",") + name + "=" + value;
+        labels.append(labels.empty() ? "" : ",").append(name).append("=").append(value);
     }
     return {{"ID", id_text(c, no_trunc)},
             {"Names", c.name},

@@ -11,9 +11,9 @@
 
 namespace drupe::cli {
 
-int remote_run(const ContainerOptions& options, engine::ContainerConfig config, bool detach,
+int remote_run(const ContainerOptions& options, const engine::ContainerConfig& config, bool detach,
                const std::string& detach_keys);
-int remote_create(const ContainerOptions& options, engine::ContainerConfig config);
+int remote_create(const ContainerOptions& options, const engine::ContainerConfig& config);
 
 struct RemoteAttach {
     bool start = false;  ///< It doesn't run yet.

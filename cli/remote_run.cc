@@ -207,7 +207,7 @@ int stay_with_container(Client& client, const std::string& id, bool tty,
 
 }  // namespace
 
-int remote_run(const ContainerOptions& options, engine::ContainerConfig config, bool detach,
+int remote_run(const ContainerOptions& options, const engine::ContainerConfig& config, bool detach,
                const std::string& detach_keys) {
     if (!detach && (config.timing || config.console)) {
         return fail(
@@ -237,7 +237,7 @@ int remote_run(const ContainerOptions& options, engine::ContainerConfig config, 
                                config.auto_remove ? "removed" : "next-exit", attach);
 }
 
-int remote_create(const ContainerOptions& options, engine::ContainerConfig config) {
+int remote_create(const ContainerOptions& options, const engine::ContainerConfig& config) {
     auto client = connect_daemon();
     if (!client) return fail(client.error());
     const auto id = create(client.value(), options, config);

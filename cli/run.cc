@@ -104,7 +104,7 @@ int run_command(int argc, char** argv) {
     }
     engine::ContainerConfig& c = config.value();
     if (options.detach && over_api()) {
-        return remote_run(options.container, std::move(c), true, options.detach_keys);
+        return remote_run(options.container, c, true, options.detach_keys);
     }
     if (options.detach) return run_detached(options, std::move(c));
     if (auto checked = check_terminal(c.tty, c.open_stdin); !checked) {
@@ -115,7 +115,7 @@ int run_command(int argc, char** argv) {
     c.attach_stdout = true;
     c.attach_stderr = true;
     if (over_api()) {
-        return remote_run(options.container, std::move(c), false, options.detach_keys);
+        return remote_run(options.container, c, false, options.detach_keys);
     }
     return run_attached(options, std::move(c));
 }
@@ -134,7 +134,7 @@ int create_command(int argc, char** argv) {
     config.value().stdin_once = config.value().open_stdin;
     config.value().attach_stdout = true;
     config.value().attach_stderr = true;
-    if (over_api()) return remote_create(options, std::move(config).value());
+    if (over_api()) return remote_create(options, config.value());
     auto local = open_engine();
     if (!local) return fail(local.error());
     if (auto there = provide(*local.value(), options, config.value().image); !there) {

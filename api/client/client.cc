@@ -35,7 +35,8 @@ std::string lower(std::string_view text) {
 std::string head_of(const Request& request) {
     std::string head = request.method + " " + target_of(request) + " HTTP/1.1\r\nHost: docker\r\n" +
                        "User-Agent: drupe\r\n";
-    for (const auto& [name, value] : request.headers) head += name + ": " + value + "\r\n";
+    for (const auto& [name, value] : request.headers)
+        head.append(name).append(": ").append(value).append("\r\n");
     if (request.source) {
         head += "Transfer-Encoding: chunked\r\n";
     } else if (!request.body.empty() || request.method == "POST" || request.method == "PUT") {

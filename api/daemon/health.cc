@@ -31,7 +31,7 @@ uint64_t or_default(uint64_t value, uint64_t otherwise) {
 }
 
 std::vector<std::string> argv_of(const HealthCheck& check) {
-    const std::vector<std::string> words(check.test.begin() + 1, check.test.end());
+    std::vector<std::string> words(check.test.begin() + 1, check.test.end());
     if (check.test.front() == "CMD") return words;
     return {"/bin/sh", "-c", words.front()};
 }

@@ -17,7 +17,6 @@
 namespace drupe::endpoints {
 namespace {
 
-using engine::ContainerFiles;
 using engine::FileStream;
 
 constexpr size_t kChunk = 64 << 10;
@@ -111,7 +110,7 @@ Status get_archive(const Call& call) {
     TRY_ASSIGN(const auto stat, files->stat(path));
     TRY_ASSIGN(FileStream stream, files->get(path));
     TRY(call.http.begin(200, "application/x-tar", stat_header(stat)));
-    const Status sent = send_tar(call, stream);
+    Status sent = send_tar(call, stream);
     if (!sent) stream.cancel();
     Status done = stream.finish();
     TRY(files->close());

@@ -17,7 +17,10 @@ using nlohmann::json;
 bool says_nothing(const json& value) {
     if (value.is_null()) return true;
     if (value.is_boolean()) return !value.get<bool>();
-    if (value.is_number_integer()) return value == 0 || value == -1;
+    if (value.is_number_integer()) {
+        const auto number = value.get<int64_t>();
+        return number == 0 || number == -1;
+    }
     if (value.is_number()) return value == 0.0;
     if (value.is_string()) return value.get_ref<const std::string&>().empty();
     return value.empty();

@@ -140,7 +140,9 @@ Status apply_change(json& config, std::string_view change) {
         config["Entrypoint"] = command(rest);
     } else if (name == "ENV") {
         TRY_ASSIGN(const auto list, assignments(change, rest));
-        for (const auto& [key, value] : list) set_env(config, key + "=" + value);
+        for (const auto& [key, value] : list) {
+            set_env(config, std::string(key).append("=").append(value));
+        }
     } else if (name == "LABEL") {
         TRY_ASSIGN(const auto list, assignments(change, rest));
         if (!config["Labels"].is_object()) config["Labels"] = json::object();

@@ -54,7 +54,9 @@ bool match(const std::vector<std::string>& pattern, size_t at, const std::vector
 struct Version {
     unsigned major = 0;
     unsigned minor = 0;
-    auto operator<=>(const Version&) const = default;
+    [[nodiscard]] bool older_than(const Version& other) const {
+        return major != other.major ? major < other.major : minor < other.minor;
+    }
 };
 
 std::optional<Version> parse_version(std::string_view text) {
@@ -71,13 +73,13 @@ Status check_version(const Request& request) {
     if (!request.api_version) return ok();
     const auto asked = parse_version(*request.api_version);
     if (!asked) return Error{ErrorCode::kInvalid, "invalid API version " + *request.api_version};
-    if (*asked > *parse_version(kApiVersion)) {
+    if (parse_version(kApiVersion)->older_than(*asked)) {
         return Error{
             ErrorCode::kInvalid,
             fmt::format("client version {} is too new. Maximum supported API version is {}",
                         *request.api_version, kApiVersion)};
     }
-    if (*asked < *parse_version(kOldestApiVersion)) {
+    if (asked->older_than(*parse_version(kOldestApiVersion))) {
         return Error{
             ErrorCode::kInvalid,
             fmt::format("client version {} is too old. Minimum supported API version is {}, "

@@ -326,7 +326,9 @@ TEST(RouterTest, PatternsNameParametersAndWholeRests) {
     const auto show = [](const char* what) {
         return [what](Exchange& exchange, const PathParameters& path) {
             std::string text = what;
-            for (const auto& [name, value] : path) text += " " + name + "=" + value;
+            for (const auto& [name, value] : path) {
+                text.append(" ").append(name).append("=").append(value);
+            }
             return exchange.reply(200, "", text);
         };
     };
