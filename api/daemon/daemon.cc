@@ -31,7 +31,9 @@ Daemon::Daemon(engine::Paths where)
                   }}) {}
 
 void Daemon::run_job(std::function<void()> job) {
-    if (!jobs.run(std::move(job))) log(LogLevel::kError, "no thread for a job: too many at once");
+    if (jobs.run(job)) return;
+    log(LogLevel::kWarn, "no thread can be had: working on the caller's");
+    job();
 }
 
 }  // namespace drupe::daemon

@@ -116,13 +116,14 @@ void Supervisor::on_readable(uint64_t number) {
 
 void Supervisor::end_job(engine::Machine machine) {
     const std::string id = machine.container.id;
-    const bool refused = machine.ended && !machine.ended->error.empty();
-    if (!refused) {
+    bool seen = false;
+    if (!machine.ended || machine.ended->error.empty()) {  // else its wait was refused
         const auto ended = conclude(std::move(machine));
         if (!ended) log(LogLevel::kWarn, "container {}: {}", id, ended.error().message);
+        seen = ended.has_value();
     }
     forget(id);
-    if (!refused) return;
+    if (seen) return;
     const MutexLock lock(mutex_);
     unwatched_.insert(id);  // if it runs still, the next scan tries again
 }

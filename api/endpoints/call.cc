@@ -81,7 +81,7 @@ Result<std::optional<bool>> Filters::boolean(const std::string& name) const {
                         value == "t" || value == "T";
         const bool off = value == "0" || value == "false" || value == "False" || value == "FALSE" ||
                          value == "f" || value == "F";
-        if (!on && !off) return invalid_filter(name + "=" + value);
+        if (!on && !off) return invalid_filter(std::string(name).append("=").append(value));
         all_true = all_true && on;
     }
     return std::optional<bool>(all_true);

@@ -47,6 +47,21 @@ void describe_by_config(const std::string& config, ImageSummary& summary) {
     }
 }
 
+/// What an image says of its health, if it can be asked so.
+std::optional<HealthCheck> to_engine(const imagefs::oci::Healthcheck& check) {
+    if (check.test.empty()) return std::nullopt;
+    const std::string& kind = check.test.front();
+    const bool asks = (kind == "CMD" || kind == "CMD-SHELL") && check.test.size() > 1;
+    if (!asks) return std::nullopt;
+    HealthCheck out;
+    out.test = check.test;
+    out.interval_ns = check.interval_ns;
+    out.timeout_ns = check.timeout_ns;
+    out.start_period_ns = check.start_period_ns;
+    out.retries = static_cast<uint32_t>(std::min<uint64_t>(check.retries, INT32_MAX));
+    return out;
+}
+
 ImageConfig to_engine(imagefs::oci::ImageConfig config) {
     ImageConfig out;
     out.entrypoint = std::move(config.entrypoint);
@@ -58,6 +73,7 @@ ImageConfig to_engine(imagefs::oci::ImageConfig config) {
     out.labels.insert(config.labels.begin(), config.labels.end());
     out.exposed_ports = std::move(config.exposed_ports);
     out.volumes = std::move(config.volumes);
+    if (config.healthcheck) out.health = to_engine(*config.healthcheck);
     return out;
 }
 

@@ -25,7 +25,7 @@ struct Limits {
     std::chrono::seconds head{30};    ///< For a request's head, from its first byte.
     std::chrono::seconds idle{600};   ///< Between two requests of one connection.
     std::chrono::seconds body{120};   ///< Without a byte of a body.
-    std::chrono::seconds write{120};  ///< Without a byte of an answer being taken.
+    std::chrono::seconds write{900};  ///< Without a byte of an answer being taken.
     size_t connections = 4096;
 };
 
