@@ -31,6 +31,9 @@ std::string reason_of(uint32_t exit_code, const std::string& program, const std:
 
 Error explain_start(const engine::Container& container, const ExitRecord& record) {
     const auto argv = argv_of(container.config);
+    if (record.error.starts_with("unable to find ")) {  // a user or a group
+        return Error{ErrorCode::kInvalid, record.error};
+    }
     return Error{ErrorCode::kInvalid,
                  "failed to create task for container: unable to start container process: " +
                      reason_of(record.status, argv.empty() ? "" : argv.front(), record.error)};

@@ -12,6 +12,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/status.hpp>
 #include <cerrno>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -186,7 +187,10 @@ class ConnectionExchange final : public Exchange {
         if (state_ == State::kOpen) {
             static_cast<void>(reply(500, "application/json", error_body("no answer"), {}));
         }
-        if (state_ == State::kHijacked) return false;
+        if (state_ == State::kHijacked) {
+            linger();
+            return false;
+        }
         if (failed_) return false;
         if (state_ == State::kStreaming && !old_ && !head_ && !send("0\r\n\r\n")) return false;
         if (failed_ || broken_ || closes_ || !request_.keep_alive) return false;
@@ -221,6 +225,23 @@ class ConnectionExchange final : public Exchange {
                 broken_ = true;
                 return waited;
             }
+        }
+    }
+
+    /// Lets a client that still sends see the end of what we said: closed at once, its next read
+    /// would be an error.
+    void linger() {
+        constexpr std::chrono::seconds kLonger{2};
+        ::shutdown(connection_.fd(), SHUT_WR);
+        const auto until = std::chrono::steady_clock::now() + kLonger;
+        for (;;) {
+            parsing().bytes.clear();
+            const auto got = parsing().receive(connection_.fd());
+            if (got ? got.value() == 0 : got.error().os_errno != EAGAIN) return;
+            const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+                until - std::chrono::steady_clock::now());
+            if (left.count() <= 0) return;
+            if (!got && !await(connection_.fd(), POLLIN, left)) return;
         }
     }
 

@@ -175,6 +175,23 @@ TEST_F(ServerTest, HijackedConnectionsCarryBytesBothWays) {
     EXPECT_TRUE(text.ends_with("\r\n\r\nbye"));
 }
 
+TEST_F(ServerTest, AClientThatStillSendsSeesTheEnd) {
+    serve([](Exchange& exchange) {
+        const auto taken = exchange.hijack("application/vnd.docker.raw-stream");
+        ASSERT_TRUE(taken);
+        EXPECT_EQ(::send(taken.value().fd, "bye", 3, MSG_NOSIGNAL), 3);
+    });
+    const Fd client = connect();
+    say(client, "POST /x HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+    std::thread sender([&] {
+        const std::string much(1 << 20, 'x');
+        say(client, much);
+        ::shutdown(client.get(), SHUT_WR);
+    });
+    EXPECT_TRUE(hear(client).ends_with("\r\n\r\nbye"));
+    sender.join();
+}
+
 TEST_F(ServerTest, WhatIsNoRequestIsRefused) {
     serve(echo);
     for (const std::string_view bad :
