@@ -194,10 +194,10 @@ Status create_exec(const Call& call) {
     TRY_ASSIGN(const Container container, engine->find(call.id()));
     if (container.state == State::kPaused) {
         return Error{ErrorCode::kConflict,
-                     "container " + call.id() + " is paused, unpause the container before exec"};
+                     "Container " + call.id() + " is paused, unpause the container before exec"};
     }
     if (container.state != State::kRunning) {
-        return Error{ErrorCode::kConflict, "container " + container.id + " is not running"};
+        return Error{ErrorCode::kConflict, "Container " + container.id + " is not running"};
     }
     config.container = container.id;
     TRY_ASSIGN(const ExecState exec, call.daemon.execs.add(std::move(config)));

@@ -44,6 +44,7 @@ Error explain_start(const engine::Container&, const Error& error) {
 }
 
 uint32_t exec_exit_code(const Error& error) {
+    if (error.message.starts_with("unable to find ")) return kNotExecutable;  // a user
     switch (error.os_errno) {
         case ENOENT:
         case ENOTDIR:
@@ -59,6 +60,7 @@ uint32_t exec_exit_code(const Error& error) {
 }
 
 std::string explain_exec(const std::string& program, const Error& error) {
+    if (error.message.starts_with("unable to find ")) return error.message;
     return "exec failed: unable to start container process: " +
            reason_of(exec_exit_code(error), program, error.message);
 }
