@@ -139,7 +139,9 @@ Result<engine::Ended> Supervisor::conclude(engine::Machine machine) {
         parts_.events.publish(
             container_event(container, "die", {{"exitCode", std::to_string(ended.record.status)}}));
     }
-    parts_.ends.ended(id, {ended.record.status, ran ? ended.record.error : ""});
+    // Clients take an error for one of the wait's.
+    const bool told = ran && ended.record.reason != "killed";
+    parts_.ends.ended(id, {ended.record.status, told ? ended.record.error : ""});
     if (container.config.auto_remove) {
         parts_.events.publish(container_event(container, "destroy"));
         parts_.ends.removed(id);

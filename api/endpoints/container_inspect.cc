@@ -1,5 +1,6 @@
 // GET /containers/{id}/json
 
+#include "api/endpoints/container_size.h"
 #include "api/endpoints/containers.h"
 #include "api/engine/inspect.h"
 
@@ -15,6 +16,7 @@ Status inspect_container(const Call& call) {
     if (const auto execs = call.daemon.execs.of_container(container.id); !execs.empty()) {
         json["ExecIDs"] = execs;
     }
+    if (call.flag("size")) add_size(json, container, engine.images(), call.daemon.paths);
     return call.answer(200, json);
 }
 

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
+#include "api/endpoints/container_size.h"
 #include "api/endpoints/containers.h"
 #include "api/endpoints/name_pattern.h"
 #include "api/engine/clock.h"
 #include "api/engine/inspect.h"
 #include "api/engine/status_text.h"
-#include "api/engine/storage.h"
 
 namespace drupe::endpoints {
 namespace {
@@ -18,13 +18,6 @@ const std::vector<std::string_view> kKnown{"ancestor", "before",  "exited", "exp
                                            "id",       "is-task", "label",  "label!", "name",
                                            "network",  "publish", "since",  "status", "volume"};
 
-std::string command_of(const Container& container) {
-    std::string text;
-    for (const std::string& word : argv_of(container.config))
-        text += (text.empty() ? "" : " ") + word;
-    return text;
-}
-
 Json summary(const Container& c, const std::string& health) {
     const Json full = engine::container_json(c, "");
     Json ports = Json::array();
@@ -32,7 +25,7 @@ Json summary(const Container& c, const std::string& health) {
             {"Names", {"/" + c.name}},
             {"Image", c.config.image},
             {"ImageID", c.image_id},
-            {"Command", command_of(c)},
+            {"Command", engine::command_text(c.config)},
             {"Created", c.created_at_ns / 1'000'000'000},
             {"Ports", ports},
             {"Labels", c.config.labels},
@@ -117,19 +110,6 @@ bool matches(const Container& c, const Wanted& wanted, const std::string& health
             std::any_of(wanted.names.begin(), wanted.names.end(), [&](const NamePattern& pattern) {
                 return pattern.matches(c.name) || pattern.matches("/" + c.name);
             }));
-}
-
-/// What it takes itself, and with its image.
-void add_size(Json& json, const Container& c, engine::Images& images, const engine::Paths& paths) {
-    const auto usage = container_usage(c, images, paths);
-    const auto all = images.list();
-    const uint64_t own = usage ? usage.value().disk_bytes : 0;
-    uint64_t image_bytes = 0;
-    for (const auto& image : all ? all.value() : std::vector<engine::ImageSummary>()) {
-        if (image.id == c.image_id) image_bytes = image.size_bytes;
-    }
-    json["SizeRw"] = own;
-    json["SizeRootFs"] = own + image_bytes;
 }
 
 }  // namespace

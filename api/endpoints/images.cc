@@ -136,7 +136,16 @@ Status list_images(const Call& call) {
     TRY_ASSIGN(const Wanted wanted, read_filters(call, kKnown, images, engine.images()));
     Json list = Json::array();
     for (const ImageSummary& image : images) {
-        if (matches(image, wanted)) list.push_back(to_json(image, -1));
+        if (!matches(image, wanted)) continue;
+        ImageSummary shown = image;
+        if (wanted.filters.has("reference")) {  // only the names that were asked for
+            std::erase_if(shown.references, [&](const std::string& reference) {
+                return !wanted.filters.any("reference", [&](const std::string& pattern) {
+                    return matches_reference(pattern, reference);
+                });
+            });
+        }
+        list.push_back(to_json(shown, -1));
     }
     return call.answer(200, list);
 }

@@ -26,14 +26,11 @@ Json image_json(const engine::ImageUsage& usage) {
 
 Json container_json(const engine::ContainerUsage& usage) {
     const engine::Container& c = usage.container;
-    std::string command;
-    for (const std::string& word : argv_of(c.config))
-        command += (command.empty() ? "" : " ") + word;
     return {{"Id", c.id},
             {"Names", {"/" + c.name}},
             {"Image", c.config.image},
             {"ImageID", c.image_id},
-            {"Command", command},
+            {"Command", engine::command_text(c.config)},
             {"Created", c.created_at_ns / 1'000'000'000},
             {"Ports", Json::array()},
             {"SizeRw", usage.total_bytes()},

@@ -37,6 +37,16 @@ std::string human_duration(uint64_t seconds) {
     return fmt::format("{} years", hours / 24 / 365);
 }
 
+std::string command_text(const ContainerConfig& config) {
+    std::string text;
+    for (const std::string& word : argv_of(config)) {
+        const bool quoted = word.find(' ') != std::string::npos;
+        text.append(text.empty() ? "" : " ").append(quoted ? "'" : "");
+        text.append(word).append(quoted ? "'" : "");
+    }
+    return text;
+}
+
 std::string status_text(const Container& c, uint64_t now_ns, std::string_view health) {
     switch (c.state) {
         case State::kRunning:

@@ -16,4 +16,7 @@ namespace drupe::engine {
 [[nodiscard]] std::string status_text(const Container& container, uint64_t now_ns,
                                       std::string_view health = "");
 
+/// The program and its arguments in one line, as lists show them: what has a space is quoted.
+[[nodiscard]] std::string command_text(const ContainerConfig& config);
+
 }  // namespace drupe::engine
