@@ -22,15 +22,15 @@ Daemon::Daemon(engine::Paths where)
     : paths(std::move(where)),
       id(imagefs::sha256("druped " + host_id() + paths.root).hex()),
       jobs(kMaxJobs),
-      health({engines, events, [this](auto job) { run_job(std::move(job)); }}),
-      supervisor({engines, ends, events, [this](auto job) { run_job(std::move(job)); },
+      health({engines, events, [this](const auto& job) { run_job(job); }}),
+      supervisor({engines, ends, events, [this](const auto& job) { run_job(job); },
                   [this](const engine::Container& container) { health.started(container); },
                   [this](const engine::Container& container) {
                       health.ended(container.id);
                       execs.drop_container(container.id);
                   }}) {}
 
-void Daemon::run_job(std::function<void()> job) {
+void Daemon::run_job(const std::function<void()>& job) {
     if (jobs.run(job)) return;
     log(LogLevel::kWarn, "no thread can be had: working on the caller's");
     job();

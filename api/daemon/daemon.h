@@ -34,7 +34,7 @@ struct Daemon {
     Supervisor supervisor;  ///< Last: its jobs use the others.
 
     /// Does something that keeps no request waiting, on a thread of its own.
-    void run_job(std::function<void()> job);
+    void run_job(const std::function<void()>& job);
 };
 
 }  // namespace drupe::daemon

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "base/mutex.h"
 #include "imagefs/store/sha256.h"
@@ -75,7 +76,25 @@ class Children {
     /// Waits a moment for a process that is about to be gone.
     void reap(const std::string& id) DRUPE_EXCLUDES(mutex_) {
         constexpr int kTries = 100;
-        for (int i = 0; i < kTries && !try_reap(id); ++i) ::usleep(1000);
+        for (int i = 0; i < kTries; ++i) {
+            if (try_reap(id)) return;
+            ::usleep(1000);
+        }
+        const MutexLock lock(mutex_);
+        late_.insert(id);
+    }
+    /// Those that took longer than a moment.
+    void reap_late() DRUPE_EXCLUDES(mutex_) {
+        std::set<std::string> ids;
+        {
+            const MutexLock lock(mutex_);
+            ids.swap(late_);
+        }
+        for (const std::string& id : ids) {
+            if (try_reap(id)) continue;
+            const MutexLock lock(mutex_);
+            late_.insert(id);
+        }
     }
 
   private:
@@ -90,6 +109,7 @@ class Children {
 
     Mutex mutex_;
     std::map<std::string, pid_t> pids_ DRUPE_GUARDED_BY(mutex_);
+    std::set<std::string> late_ DRUPE_GUARDED_BY(mutex_);
 };
 
 Children& children() {
@@ -134,6 +154,7 @@ class JailLauncher final : public MonitorLauncher {
     }
 
     Result<std::vector<std::string>> leftovers() override {
+        children().reap_late();
         const auto tree = open_tree();
         if (!tree) return std::vector<std::string>();
         return tree.value().list();
