@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "api/engine/local.h"
+#include "api/engine/units.h"
 #include "cli/command.h"
 #include "cli/session.h"
 #include "cli/text.h"
@@ -80,7 +81,7 @@ int update_command(int argc, char** argv) {
     if (const auto code = args.parse(argc, argv)) return *code;
     engine::ContainerChanges changes;
     if (memory) {
-        const auto bytes = parse_size(*memory);
+        const auto bytes = engine::parse_bytes(*memory);
         if (!bytes) return fail(bytes.error());
         changes.memory_bytes = bytes.value();
     }

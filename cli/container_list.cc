@@ -6,6 +6,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "api/engine/status_text.h"
 #include "api/engine/time_text.h"
 #include "base/json_reader.h"
 #include "cli/template.h"
@@ -23,7 +24,7 @@ constexpr std::array<std::string_view, 6> kFilterKeys{"id",    "name",     "stat
                                                       "label", "ancestor", "exited"};
 
 std::string since(uint64_t then_ns, uint64_t now_ns) {
-    return human_duration(now_ns > then_ns ? (now_ns - then_ns) / kNano : 0);
+    return engine::human_duration(now_ns > then_ns ? (now_ns - then_ns) / kNano : 0);
 }
 
 std::string command_text(const ListedContainer& c, bool no_trunc) {
@@ -35,13 +36,10 @@ std::string id_text(const ListedContainer& c, bool no_trunc) {
 }
 
 ListedContainer listed(const Container& c, uint64_t now_ns) {
-    std::string command;
-    for (const std::string& word : argv_of(c.config))
-        command += (command.empty() ? "" : " ") + word;
     return {c.id,
             c.name,
             c.config.image,
-            std::move(command),
+            engine::command_text(c.config),
             c.created_at_ns,
             std::string(to_string(c.state)),
             status_text(c, now_ns),
@@ -85,25 +83,6 @@ nlohmann::json to_json(const ListedContainer& c, bool no_trunc, uint64_t now_ns)
 }
 
 }  // namespace
-
-std::string status_text(const Container& c, uint64_t now_ns) {
-    switch (c.state) {
-        case State::kRunning:
-            return "Up " + since(c.started_at_ns, now_ns);
-        case State::kPaused:
-            return "Up " + since(c.started_at_ns, now_ns) + " (Paused)";
-        case State::kRestarting:
-            return fmt::format("Restarting ({}) {} ago", c.exit_code,
-                               since(c.finished_at_ns, now_ns));
-        case State::kExited:
-            return fmt::format("Exited ({}) {} ago", c.exit_code, since(c.finished_at_ns, now_ns));
-        case State::kDead:
-            return "Dead";
-        case State::kCreated:
-            break;
-    }
-    return "Created";
-}
 
 Result<std::vector<Filter>> parse_filters(const std::vector<std::string>& texts) {
     std::vector<Filter> filters;

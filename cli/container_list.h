@@ -10,9 +10,6 @@
 
 namespace drupe::cli {
 
-/// "Up 3 minutes", "Exited (0) 2 hours ago": Docker's STATUS.
-[[nodiscard]] std::string status_text(const engine::Container& container, uint64_t now_ns);
-
 /// One of the conditions of `ps --filter`: "status=exited", "name=web", "label=a=b".
 struct Filter {
     std::string key;

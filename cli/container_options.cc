@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "api/engine/log_options.h"
+#include "api/engine/units.h"
 #include "base/fd.h"
 #include "cli/text.h"
 
@@ -86,7 +87,7 @@ Status ContainerOptions::build_guest(engine::ContainerConfig& config) {
                          at == std::string::npos ? std::string() : text.substr(at + 1));
     };
     if (shm_size_) {
-        TRY_ASSIGN(config.shm_bytes, parse_size(*shm_size_));
+        TRY_ASSIGN(config.shm_bytes, engine::parse_bytes(*shm_size_));
     }
     config.pids_limit = pids_limit_.value_or(0);
     for (const std::string& text : tmpfs_) config.tmpfs.insert(split(text, ':'));
@@ -133,7 +134,7 @@ Result<engine::ContainerConfig> ContainerOptions::build() {
         config.ulimits.push_back(std::move(limit));
     }
     if (memory_) {
-        TRY_ASSIGN(config.memory_bytes, parse_size(*memory_));
+        TRY_ASSIGN(config.memory_bytes, engine::parse_bytes(*memory_));
     }
     TRY_ASSIGN(config.storage_bytes, parse_storage_options(storage_options_));
     if (cpus_) {
@@ -177,7 +178,7 @@ Result<uint64_t> parse_storage_options(const std::vector<std::string>& options) 
             return Error{ErrorCode::kInvalid,
                          fmt::format("--storage-opt {}: there is only size=SIZE", option)};
         }
-        TRY_ASSIGN(bytes, parse_size(std::string_view(option).substr(equals + 1)));
+        TRY_ASSIGN(bytes, engine::parse_bytes(std::string_view(option).substr(equals + 1)));
         if (bytes < engine::kMinStorageBytes) {
             return Error{ErrorCode::kInvalid,
                          fmt::format("--storage-opt {}: the smallest is size=1m", option)};

@@ -1,6 +1,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "api/engine/detach_keys.h"
 #include "cli/command.h"
 #include "cli/container_options.h"
 #include "cli/daemon.h"
@@ -63,7 +64,7 @@ int exec(const ExecOptions& options) {
     wanted.with_stderr = !options.detach;
     wanted.tty = options.tty;
     wanted.detach_keys = options.detach_keys;
-    if (auto keys = parse_detach_keys(wanted.detach_keys); !keys) return fail(keys.error());
+    if (auto keys = engine::parse_detach_keys(wanted.detach_keys); !keys) return fail(keys.error());
     if (auto checked = check_terminal(wanted.tty, wanted.with_stdin); !checked) {
         return fail(checked.error());
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "api/engine/status_text.h"
 #include "api/engine/time_text.h"
 #include "cli/template.h"
 #include "cli/text.h"
@@ -35,7 +36,7 @@ Line line_of(const engine::HistoryEntry& entry, const HistoryOptions& options, u
         const auto created = static_cast<uint64_t>(entry.created_s);
         const uint64_t now = now_ns / kNano;
         line.created = engine::time_text(created * kNano);
-        line.age = human_duration(now > created ? now - created : 0) + " ago";
+        line.age = engine::human_duration(now > created ? now - created : 0) + " ago";
     }
     line.command = entry.created_by;
     std::replace(line.command.begin(), line.command.end(), '\t', ' ');

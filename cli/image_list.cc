@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "api/engine/status_text.h"
 #include "api/engine/time_text.h"
 #include "base/json_reader.h"
 #include "cli/template.h"
@@ -127,7 +128,8 @@ Result<std::string> image_list_text(const std::vector<engine::ImageSummary>& ima
     };
     const auto age = [&](const engine::ImageSummary& image) {
         const auto created = static_cast<uint64_t>(std::max<int64_t>(image.created_s, 0));
-        return human_duration(now_ns / kNano > created ? now_ns / kNano - created : 0) + " ago";
+        return engine::human_duration(now_ns / kNano > created ? now_ns / kNano - created : 0) +
+               " ago";
     };
     const auto lines = lines_of(images, options.name);
     if (options.quiet) {

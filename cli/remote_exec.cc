@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include "api/client/client.h"
+#include "api/engine/detach_keys.h"
 #include "base/json_reader.h"
 #include "cli/command.h"
 #include "cli/daemon.h"
@@ -61,7 +62,8 @@ Result<int> exit_code(Client& client, const std::string& path) {
 }  // namespace
 
 int remote_exec(const RemoteExec& options) {
-    if (auto keys = parse_detach_keys(options.detach_keys); !keys) return fail(keys.error());
+    if (auto keys = engine::parse_detach_keys(options.detach_keys); !keys)
+        return fail(keys.error());
     auto client = connect_daemon();
     if (!client) return fail(client.error());
     const auto path = create_exec(client.value(), options);

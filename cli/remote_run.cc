@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "api/client/client.h"
+#include "api/engine/detach_keys.h"
 #include "base/json_reader.h"
 #include "cli/command.h"
 #include "cli/daemon.h"
@@ -173,7 +174,7 @@ Result<client::Hijacked> attach(Client& client, const std::string& id,
 int stay_with_container(Client& client, const std::string& id, bool tty,
                         const std::string& condition, const RemoteAttach& options) {
     const int broken = options.start ? kUsageError : kFailure;
-    if (auto keys = parse_detach_keys(options.detach_keys); !keys)
+    if (auto keys = engine::parse_detach_keys(options.detach_keys); !keys)
         return fail(keys.error(), broken);
     auto signals = SignalPipe::install();
     if (!signals) return fail(signals.error(), broken);

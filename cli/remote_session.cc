@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "api/client/frames.h"
+#include "api/engine/detach_keys.h"
 #include "cli/streams.h"
 #include "cli/terminal.h"
 
@@ -102,7 +103,7 @@ Status pump_output(Shared& shared) {
 }
 
 void pump_input(Shared& shared, const std::string& keys) {
-    KeyFilter filter(keys);
+    engine::DetachKeys filter(keys);
     std::vector<char> buffer(kReadBytes);
     for (;;) {
         const auto got = read_some(STDIN_FILENO, buffer);
@@ -127,7 +128,7 @@ Result<RemoteEnd> stay_remote(RemoteStreams streams, SignalPipe& signals,
     std::string keys;
     std::optional<RawTerminal> raw;
     if (streams.tty && streams.with_stdin) {
-        TRY_ASSIGN(keys, parse_detach_keys(streams.detach_keys));
+        TRY_ASSIGN(keys, engine::parse_detach_keys(streams.detach_keys));
         TRY_ASSIGN(auto terminal, RawTerminal::enter(STDIN_FILENO));
         raw.emplace(std::move(terminal));
     }

@@ -1,6 +1,7 @@
 // drupe run and drupe create.
 
 #include "api/engine/clock.h"
+#include "api/engine/detach_keys.h"
 #include "cli/command.h"
 #include "cli/container_options.h"
 #include "cli/daemon.h"
@@ -44,7 +45,7 @@ int run_attached(const RunOptions& options, engine::ContainerConfig config) {
     wanted.with_console = config.console;
     wanted.tty = config.tty;
     wanted.detach_keys = options.detach_keys;
-    if (auto keys = parse_detach_keys(wanted.detach_keys); !keys) {
+    if (auto keys = engine::parse_detach_keys(wanted.detach_keys); !keys) {
         return fail(keys.error(), kUsageError);
     }
     auto local = open_engine();

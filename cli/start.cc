@@ -1,6 +1,7 @@
 // drupe start and drupe attach.
 
 #include "api/engine/clock.h"
+#include "api/engine/detach_keys.h"
 #include "cli/command.h"
 #include "cli/daemon.h"
 #include "cli/remote.h"
@@ -23,7 +24,7 @@ Result<Streams> make_streams(const engine::Container& container, const AttachOpt
     wanted.tty = container.config.tty;
     wanted.detach_keys = options.detach_keys;
     TRY(check_terminal(wanted.tty, wanted.with_stdin));
-    TRY(parse_detach_keys(wanted.detach_keys));
+    TRY(engine::parse_detach_keys(wanted.detach_keys));
     return Streams::make(wanted);
 }
 

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/engine/clock.h"
+#include "api/engine/status_text.h"
 #include "api/engine/storage.h"
 #include "base/json_reader.h"
 #include "cli/command.h"
@@ -68,7 +69,7 @@ std::string details_text(const StorageReport& report, uint64_t now_ns) {
     constexpr uint64_t kNano = 1'000'000'000;
     const auto ago = [&](uint64_t then_s) {
         const uint64_t now_s = now_ns / kNano;
-        return human_duration(now_s > then_s ? now_s - then_s : 0) + " ago";
+        return engine::human_duration(now_s > then_s ? now_s - then_s : 0) + " ago";
     };
     std::string text = "Images space usage:\n\n";
     Table images(

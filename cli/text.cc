@@ -37,23 +37,6 @@ size_t width_of(std::string_view text) {
 
 }  // namespace
 
-std::string human_duration(uint64_t seconds) {
-    constexpr uint64_t kMinute = 60;
-    constexpr uint64_t kHour = 60 * kMinute;
-    if (seconds < 1) return "Less than a second";
-    if (seconds == 1) return "1 second";
-    if (seconds < kMinute) return fmt::format("{} seconds", seconds);
-    if (seconds < 2 * kMinute) return "About a minute";
-    if (seconds < kHour) return fmt::format("{} minutes", seconds / kMinute);
-    const uint64_t hours = (seconds + kHour / 2) / kHour;
-    if (hours == 1) return "About an hour";
-    if (hours < 48) return fmt::format("{} hours", hours);
-    if (hours < 24 * 7 * 2) return fmt::format("{} days", hours / 24);
-    if (hours < 24 * 30 * 2) return fmt::format("{} weeks", hours / 24 / 7);
-    if (hours < 24 * 365 * 2) return fmt::format("{} months", hours / 24 / 30);
-    return fmt::format("{} years", hours / 24 / 365);
-}
-
 std::string human_size(uint64_t bytes) {
     constexpr std::array kUnits{"B", "kB", "MB", "GB", "TB", "PB"};
     auto size = static_cast<double>(bytes);
@@ -63,37 +46,6 @@ std::string human_size(uint64_t bytes) {
         ++unit;
     }
     return fmt::format("{:.3g}{}", size, kUnits[unit]);
-}
-
-Result<uint64_t> parse_size(std::string_view text) {
-    const Error bad{ErrorCode::kInvalid,
-                    fmt::format("invalid size '{}': write a number of bytes, or one with k, m or g "
-                                "behind it, as in 512m",
-                                text.substr(0, 32))};
-    std::string_view rest = text;
-    const auto number = take_decimal(rest);
-    if (!number) return bad;
-    std::string unit(rest);
-    for (char& c : unit) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    if (unit.ends_with("ib") && unit.size() == 3)
-        unit.resize(1);
-    else if (unit.ends_with("b"))
-        unit.pop_back();
-    int shift = 0;
-    if (unit == "k")
-        shift = 10;
-    else if (unit == "m")
-        shift = 20;
-    else if (unit == "g")
-        shift = 30;
-    else if (unit == "t")
-        shift = 40;
-    else if (!unit.empty())
-        return bad;
-    const long double bytes =
-        std::ldexp(static_cast<long double>(*number) / 1'000'000'000.0L, shift);
-    if (bytes > static_cast<long double>(1ull << 62)) return bad;
-    return static_cast<uint64_t>(bytes);
 }
 
 Result<uint64_t> parse_cpus(std::string_view text) {

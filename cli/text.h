@@ -10,13 +10,9 @@
 
 namespace drupe::cli {
 
-/// "Less than a second", "About a minute", "3 hours": Docker's words for a span of time.
-[[nodiscard]] std::string human_duration(uint64_t seconds);
 /// "4.32MB": three digits, powers of 1000.
 [[nodiscard]] std::string human_size(uint64_t bytes);
 
-/// "64m", "1.5g", "1073741824", "512MiB": bytes, powers of 1024.
-[[nodiscard]] Result<uint64_t> parse_size(std::string_view text);
 /// "1.5" CPUs as billionths.
 [[nodiscard]] Result<uint64_t> parse_cpus(std::string_view text);
 

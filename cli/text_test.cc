@@ -1,4 +1,7 @@
 #include "cli/text.h"
+#include "api/engine/detach_keys.h"
+#include "api/engine/status_text.h"
+#include "api/engine/units.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -21,16 +24,16 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(HumanText, DurationsAreDockersWords) {
-    EXPECT_EQ(human_duration(0), "Less than a second");
-    EXPECT_EQ(human_duration(1), "1 second");
-    EXPECT_EQ(human_duration(59), "59 seconds");
-    EXPECT_EQ(human_duration(60), "About a minute");
-    EXPECT_EQ(human_duration(120), "2 minutes");
-    EXPECT_EQ(human_duration(3600), "About an hour");
-    EXPECT_EQ(human_duration(47 * 3600), "47 hours");
-    EXPECT_EQ(human_duration(48 * 3600), "2 days");
-    EXPECT_EQ(human_duration(14 * 86400), "2 weeks");
-    EXPECT_EQ(human_duration(800 * 86400ull), "2 years");
+    EXPECT_EQ(engine::human_duration(0), "Less than a second");
+    EXPECT_EQ(engine::human_duration(1), "1 second");
+    EXPECT_EQ(engine::human_duration(59), "59 seconds");
+    EXPECT_EQ(engine::human_duration(60), "About a minute");
+    EXPECT_EQ(engine::human_duration(120), "2 minutes");
+    EXPECT_EQ(engine::human_duration(3600), "About an hour");
+    EXPECT_EQ(engine::human_duration(47 * 3600), "47 hours");
+    EXPECT_EQ(engine::human_duration(48 * 3600), "2 days");
+    EXPECT_EQ(engine::human_duration(14 * 86400), "2 weeks");
+    EXPECT_EQ(engine::human_duration(800 * 86400ull), "2 years");
 }
 
 TEST(HumanText, SizesHaveThreeDigits) {
@@ -42,13 +45,13 @@ TEST(HumanText, SizesHaveThreeDigits) {
 }
 
 TEST(ParseSize, UnitsArePowersOf1024AndNonsenseIsRefused) {
-    EXPECT_EQ(parse_size("64").value(), 64u);
-    EXPECT_EQ(parse_size("64m").value(), 64u << 20);
-    EXPECT_EQ(parse_size("64MB").value(), 64u << 20);
-    EXPECT_EQ(parse_size("64MiB").value(), 64u << 20);
-    EXPECT_EQ(parse_size("1.5g").value(), 3ull << 29);
+    EXPECT_EQ(engine::parse_bytes("64").value(), 64u);
+    EXPECT_EQ(engine::parse_bytes("64m").value(), 64u << 20);
+    EXPECT_EQ(engine::parse_bytes("64MB").value(), 64u << 20);
+    EXPECT_EQ(engine::parse_bytes("64MiB").value(), 64u << 20);
+    EXPECT_EQ(engine::parse_bytes("1.5g").value(), 3ull << 29);
     for (const char* bad : {"", "m", "-1", "1x", "1mm", "99999999999999999999", "1e9", " 1"}) {
-        EXPECT_FALSE(parse_size(bad)) << bad;
+        EXPECT_FALSE(engine::parse_bytes(bad)) << bad;
     }
 }
 
@@ -100,7 +103,7 @@ engine::Container container() {
     c.name = "web";
     c.image_id = "sha256:" + std::string(64, 'b');
     c.config.image = "app";
-    c.config.cmd = std::vector<std::string>{"run", "a very long command line"};
+    c.config.cmd = std::vector<std::string>{"run", "a", "very", "long", "command", "line"};
     c.config.labels = {{"a", "b"}};
     c.created_at_ns = 1'000'000'000;
     return c;
@@ -113,6 +116,12 @@ TEST(ContainerList, LongCommandsAreCutUnlessAskedNotTo) {
     ListOptions full;
     full.no_trunc = true;
     EXPECT_THAT(list_text({container()}, full, 0).value(), HasSubstr("command line\""));
+}
+
+TEST(ContainerList, WordsWithASpaceAreQuotedAsDockerDoes) {
+    engine::Container c = container();
+    c.config.cmd = std::vector<std::string>{"sh", "-c", "exit 7"};
+    EXPECT_THAT(list_text({c}, {}, 0).value(), HasSubstr("\"sh -c 'exit 7'\""));
 }
 
 TEST(ContainerList, FiltersOfOneKeyAreAlternativesAndOthersAllMatch) {
@@ -247,8 +256,8 @@ TEST(History, ALineForEachStepAsDockerPrintsIt) {
     EXPECT_EQ(history_text(entries, options, kNow).value(), "111111111111 4.32MB\n<missing> 0B\n");
 }
 
-TEST(KeyFilter, TheSequenceIsFoundAcrossReadsAndWhatOnlyBeginsLikeItGoesThrough) {
-    KeyFilter filter(parse_detach_keys("ctrl-p,ctrl-q").value());
+TEST(DetachKeys, TheSequenceIsFoundAcrossReadsAndWhatOnlyBeginsLikeItGoesThrough) {
+    engine::DetachKeys filter(engine::parse_detach_keys("ctrl-p,ctrl-q").value());
     EXPECT_EQ(filter.pass("ab\x10"), "ab");
     EXPECT_EQ(filter.pass("c"),
               "\x10"
@@ -257,9 +266,12 @@ TEST(KeyFilter, TheSequenceIsFoundAcrossReadsAndWhatOnlyBeginsLikeItGoesThrough)
     EXPECT_FALSE(filter.matched());
     EXPECT_EQ(filter.pass("\x11zz"), "");
     EXPECT_TRUE(filter.matched());
-    EXPECT_FALSE(parse_detach_keys("ctrl-,x"));
-    EXPECT_EQ(parse_detach_keys("").value(), "");
-    EXPECT_EQ(KeyFilter("").pass("a\x10\x11"), "a\x10\x11");
+    EXPECT_EQ(engine::parse_detach_keys("a,ctrl-[").value(), "a\x1b");
+    for (const char* bad : {"ctrl-,x", "ctrl-", "ctrl-pp", "ab", "ctrl-p,,"}) {
+        EXPECT_FALSE(engine::parse_detach_keys(bad)) << bad;
+    }
+    EXPECT_EQ(engine::parse_detach_keys("").value(), "");
+    EXPECT_EQ(engine::DetachKeys("").pass("a\x10\x11"), "a\x10\x11");
 }
 
 TEST(EnvFile, CommentsAndBlankLinesAreSkippedAndNamelessOnesRefused) {

@@ -7,7 +7,6 @@
 
 #include <thread>
 
-#include "api/daemon/detach_keys.h"
 #include "api/daemon/ends.h"
 #include "api/daemon/events.h"
 #include "api/daemon/execs.h"
@@ -215,14 +214,6 @@ TEST(StreamPumpTest, MuchGoesBothWaysAtOnce) {
     pumped.thread.join();
     ::shutdown(pumped.client.get(), SHUT_RD);
     reader.join();
-}
-
-TEST(DetachKeysTest, ListsOfKeysAreRead) {
-    EXPECT_EQ(parse_detach_keys("ctrl-p,ctrl-q").value(), "\x10\x11");
-    EXPECT_EQ(parse_detach_keys("a,ctrl-[").value(), "a\x1b");
-    for (const char* bad : {"ctrl-", "ctrl-pp", "ab", "ctrl-p,,"}) {
-        EXPECT_FALSE(parse_detach_keys(bad)) << bad;
-    }
 }
 
 /// A database of its own.

@@ -7,7 +7,7 @@
 #include <array>
 #include <cerrno>
 
-#include "api/daemon/detach_keys.h"
+#include "api/engine/detach_keys.h"
 
 namespace drupe::daemon {
 namespace {
@@ -138,7 +138,7 @@ class Pump {
     }
 
     StreamPump& s_;
-    DetachKeys keys_;
+    engine::DetachKeys keys_;
     Outgoing to_client_;
     Outgoing to_stdin_;
     bool client_ended_ = false;

@@ -1,10 +1,10 @@
 // POST /containers/{id}/attach, POST /containers/{id}/resize
 
 #include "api/daemon/container_event.h"
-#include "api/daemon/detach_keys.h"
 #include "api/daemon/stream_pump.h"
 #include "api/endpoints/containers.h"
 #include "api/endpoints/log_stream.h"
+#include "api/engine/detach_keys.h"
 
 namespace drupe::endpoints {
 namespace {
@@ -18,7 +18,7 @@ constexpr std::string_view kDefaultKeys = "ctrl-p,ctrl-q";
 /// Docker's keys count for a terminal alone.
 Result<std::string> keys_of(const Call& call, bool tty) {
     const std::string text = call.text("detachKeys");
-    TRY_ASSIGN(std::string keys, daemon::parse_detach_keys(text.empty() ? kDefaultKeys : text));
+    TRY_ASSIGN(std::string keys, engine::parse_detach_keys(text.empty() ? kDefaultKeys : text));
     return tty ? keys : std::string();
 }
 

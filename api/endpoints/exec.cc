@@ -3,11 +3,11 @@
 #include <sys/socket.h>
 
 #include "api/daemon/container_event.h"
-#include "api/daemon/detach_keys.h"
 #include "api/daemon/stream_pump.h"
 #include "api/endpoints/containers.h"
 #include "api/endpoints/log_stream.h"
 #include "api/endpoints/start_error.h"
+#include "api/engine/detach_keys.h"
 #include "base/json_reader.h"
 
 namespace drupe::endpoints {
@@ -145,7 +145,7 @@ Status start_attached(const Call& call, const ExecState& exec, const StartWish& 
     pipes.pump.framed = !tty;
     if (tty) {
         TRY_ASSIGN(pipes.pump.detach_keys,
-                   daemon::parse_detach_keys(config.detach_keys.empty() ? "ctrl-p,ctrl-q"
+                   engine::parse_detach_keys(config.detach_keys.empty() ? "ctrl-p,ctrl-q"
                                                                         : config.detach_keys));
     }
     // Clients read why it can't be started from the stream, and its exit code from the exec.

@@ -9,8 +9,6 @@
 namespace drupe::engine {
 namespace {
 
-constexpr uint64_t kLeastLogBytes = 4096;
-
 Result<uint32_t> parse_files(const std::string& text) {
     uint32_t files = 0;
     const char* const end = text.data() + text.size();
@@ -40,9 +38,6 @@ Result<LogOptions> parse_log_options(const std::string& driver,
         }
         if (name == "max-size") {
             TRY_ASSIGN(out.max_size_bytes, parse_bytes(value));
-            if (out.max_size_bytes < kLeastLogBytes) {
-                return Error{ErrorCode::kInvalid, "log option max-size: at least 4k"};
-            }
         } else if (name == "max-file") {
             TRY_ASSIGN(out.max_files, parse_files(value));
         } else {

@@ -5,7 +5,7 @@
 
 #include "base/result.h"
 
-namespace drupe::daemon {
+namespace drupe::engine {
 
 /// "ctrl-p,ctrl-q" as bytes; kInvalid if it isn't a list of characters and ctrl-X.
 [[nodiscard]] Result<std::string> parse_detach_keys(std::string_view text);
@@ -24,4 +24,4 @@ class DetachKeys {
     bool matched_ = false;
 };
 
-}  // namespace drupe::daemon
+}  // namespace drupe::engine

@@ -1,6 +1,6 @@
-#include "api/daemon/detach_keys.h"
+#include "api/engine/detach_keys.h"
 
-namespace drupe::daemon {
+namespace drupe::engine {
 
 Result<std::string> parse_detach_keys(std::string_view text) {
     const Error bad{ErrorCode::kInvalid, "invalid detach keys '" + std::string(text.substr(0, 64)) +
@@ -40,4 +40,4 @@ std::string DetachKeys::pass(std::string_view typed) {
     return out;
 }
 
-}  // namespace drupe::daemon
+}  // namespace drupe::engine
