@@ -156,7 +156,7 @@ int serve(const Options& options) {
             return fail(listens.error());
         }
     }
-    if (auto adopted = daemon.supervisor.adopt(); !adopted) return fail(adopted.error());
+    daemon.supervisor.adopt();
     if (auto written = write_pid_file(options.pid_file); !written) return fail(written.error());
     std::thread([&signals, &server] {
         int number = 0;

@@ -28,7 +28,13 @@ Daemon::Daemon(engine::Paths where)
                   [this](const engine::Container& container) {
                       health.ended(container.id);
                       execs.drop_container(container.id);
-                  }}) {}
+                  },
+                  [this](const std::string& removed_id) { removed(removed_id); }}) {}
+
+void Daemon::removed(const std::string& container) {
+    health.forget(container);
+    ends.removed(container);
+}
 
 void Daemon::run_job(const std::function<void()>& job) {
     if (jobs.run(job)) return;

@@ -33,6 +33,8 @@ struct Daemon {
     Health health;
     Supervisor supervisor;  ///< Last: its jobs use the others.
 
+    /// A container isn't there any more: tells who waits, and forgets it.
+    void removed(const std::string& id);
     /// Does something that keeps no request waiting, on a thread of its own.
     void run_job(const std::function<void()>& job);
 };

@@ -94,6 +94,11 @@ void Health::ended(const std::string& id) {
     if (const auto at = checked_.find(id); at != checked_.end()) at->second.running = false;
 }
 
+void Health::forget(const std::string& id) {
+    const MutexLock lock(mutex_);
+    checked_.erase(id);
+}
+
 void Health::schedule(const std::string& id, uint64_t run, uint64_t delay_ns) {
     loop_->post([this, id, run, delay_ns] {
         timers_[id] = loop_->after(std::chrono::nanoseconds(delay_ns), [this, id, run] {

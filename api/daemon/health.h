@@ -32,6 +32,8 @@ class Health {
 
     void started(const engine::Container& container);
     void ended(const std::string& id);
+    /// The container was removed.
+    void forget(const std::string& id);
 
     /// "starting", "healthy", "unhealthy"; empty: it has no check, or doesn't run.
     [[nodiscard]] std::string status(const std::string& id) const;

@@ -53,9 +53,8 @@ Supervisor::~Supervisor() {
     thread_.join();
 }
 
-Status Supervisor::adopt() {
+void Supervisor::adopt() {
     scan_job(true);
-    return ok();
 }
 
 void Supervisor::watch(engine::Machine machine) {
@@ -65,7 +64,7 @@ void Supervisor::watch(engine::Machine machine) {
         number = next_++;
         watched_.insert(machine.container.id);
     }
-    if (parts_.on_started) parts_.on_started(machine.container);
+    parts_.on_started(machine.container);
     auto shared = std::make_shared<engine::Machine>(std::move(machine));
     loop_->post([this, number, shared] {
         const auto [at, added] = entries_.emplace(number, Entry{std::move(*shared), nullptr});
@@ -134,7 +133,7 @@ Result<engine::Ended> Supervisor::conclude(engine::Machine machine) {
     TRY_ASSIGN(engine::Ended ended, engine->conclude(machine));
     const Container& container = ended.container;
     const bool ran = ended.record.reason != "not-started";
-    if (parts_.on_ended) parts_.on_ended(container);
+    parts_.on_ended(container);
     if (ran) {
         parts_.events.publish(
             container_event(container, "die", {{"exitCode", std::to_string(ended.record.status)}}));
@@ -144,7 +143,7 @@ Result<engine::Ended> Supervisor::conclude(engine::Machine machine) {
     parts_.ends.ended(id, {ended.record.status, told ? ended.record.error : ""});
     if (container.config.auto_remove) {
         parts_.events.publish(container_event(container, "destroy"));
-        parts_.ends.removed(id);
+        parts_.on_removed(id);
     } else if (ran) {
         consider_restart(container);
     }
@@ -251,10 +250,10 @@ void Supervisor::look_at_unwatched(engine::Engine& engine) {
         }
         parts_.ends.ended(id, {gone ? 0 : container.value().exit_code, ""});
         if (gone) {
-            parts_.ends.removed(id);
+            parts_.on_removed(id);
             continue;
         }
-        if (parts_.on_ended) parts_.on_ended(container.value());
+        parts_.on_ended(container.value());
         parts_.events.publish(container_event(
             container.value(), "die", {{"exitCode", std::to_string(container.value().exit_code)}}));
         consider_restart(container.value());

@@ -29,6 +29,8 @@ class Supervisor {
         /// Called by a job after each start, and after each end, of a container.
         std::function<void(const engine::Container&)> on_started;
         std::function<void(const engine::Container&)> on_ended;
+        /// Called when a container isn't there any more.
+        std::function<void(const std::string& id)> on_removed;
     };
     explicit Supervisor(Parts parts);
     Supervisor(const Supervisor&) = delete;
@@ -37,7 +39,7 @@ class Supervisor {
 
     /// Puts right what a daemon before left, adopts the machines that run, and starts what its
     /// policy wants to run.
-    [[nodiscard]] Status adopt();
+    void adopt();
 
     /// While it lives, a container is being started, and its machine is the starter's. Any thread.
     class Claim {

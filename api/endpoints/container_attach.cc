@@ -24,9 +24,7 @@ Result<std::string> keys_of(const Call& call, bool tty) {
 
 }  // namespace
 
-std::string stream_type(const Call& call, bool framed) {
-    // Clients before 1.42 don't know the second.
-    static_cast<void>(call);
+std::string stream_type(bool framed) {
     return framed ? "application/vnd.docker.multiplexed-stream"
                   : "application/vnd.docker.raw-stream";
 }
@@ -65,7 +63,7 @@ Status attach_container(const Call& call) {
         }
     }
     call.daemon.events.publish(daemon::container_event(container, "attach"));
-    TRY_ASSIGN(auto hijacked, call.http.hijack(stream_type(call, !container.config.tty)));
+    TRY_ASSIGN(auto hijacked, call.http.hijack(stream_type(!container.config.tty)));
     if (with_logs) {
         TRY(send_log(call, container, hijacked.fd, with_stdout, with_stderr));
     }

@@ -69,9 +69,7 @@ Result<engine::Machine> launch(const Call& call, engine::Engine& engine,
 
 Status start(const Call& call, engine::Engine& engine, const Container& container) {
     const daemon::Supervisor::Claim claim(call.daemon.supervisor, container.id);
-    auto launched = launch(call, engine, container);
-    if (!launched) return explain_start(container, launched.error());
-    engine::Machine machine = std::move(launched).value();
+    TRY_ASSIGN(engine::Machine machine, launch(call, engine, container));
     TRY_ASSIGN(const bool started, engine.await_started(machine));
     if (started) {
         publish(call, machine.container, "start");
@@ -102,7 +100,7 @@ void remove_unstarted(const Call& call, engine::Engine& engine, const Container&
     if (!container.config.auto_remove || container.state != State::kCreated) return;
     if (!engine.remove(container.id, false)) return;  // gone already, with its machine
     publish(call, container, "destroy");
-    call.daemon.ends.removed(container.id);
+    call.daemon.removed(container.id);
 }
 
 }  // namespace
@@ -175,7 +173,7 @@ Status remove_container(const Call& call) {
     }
     TRY(engine->remove(container.id, force));
     publish(call, container, "destroy");
-    call.daemon.ends.removed(container.id);
+    call.daemon.removed(container.id);
     return call.answer(204);
 }
 
@@ -199,7 +197,7 @@ Status prune_containers(const Call& call) {
         const auto usage = container_usage(c, engine.images(), call.daemon.paths);
         if (!engine->remove(c.id, false)) continue;  // it has just been started
         publish(call, c, "destroy");
-        call.daemon.ends.removed(c.id);
+        call.daemon.removed(c.id);
         deleted.push_back(c.id);
         bytes += usage ? usage.value().total_bytes() : 0;
     }

@@ -19,37 +19,31 @@ const std::vector<std::string_view> kKnown{"ancestor", "before",  "exited", "exp
                                            "network",  "publish", "since",  "status", "volume"};
 
 Json summary(const Container& c, const std::string& health) {
-    const Json full = engine::container_json(c, "");
-    Json ports = Json::array();
     return {{"Id", c.id},
             {"Names", {"/" + c.name}},
             {"Image", c.config.image},
             {"ImageID", c.image_id},
             {"Command", engine::command_text(c.config)},
             {"Created", c.created_at_ns / 1'000'000'000},
-            {"Ports", ports},
+            {"Ports", Json::array()},
             {"Labels", c.config.labels},
             {"State", to_string(c.state)},
             {"Status", status_text(c, engine::realtime_ns(), health)},
             {"HostConfig", {{"NetworkMode", c.config.network_mode}}},
-            {"NetworkSettings", {{"Networks", full["NetworkSettings"]["Networks"]}}},
+            {"NetworkSettings", {{"Networks", networks_json(c.config)}}},
             {"Mounts", Json::array()}};
 }
 
-bool has_ancestor(const Container& c, const std::string& image, engine::Images& images) {
-    const auto id = images.id_of(image);
-    return c.config.image == image || (id && id.value() == c.image_id);
-}
-
-/// What filters there are, with the containers that some of them name looked up.
+/// What filters there are, with the containers and images that some of them name looked up.
 struct Wanted {
     Filters filters;
     std::vector<NamePattern> names;
+    std::vector<std::string> ancestors;  // ids
     uint64_t before_ns = UINT64_MAX;
     uint64_t since_ns = 0;
 };
 
-Result<Wanted> read_filters(const Call& call, engine::Engine& engine) {
+Result<Wanted> read_filters(const Call& call, engine::Engine& engine, engine::Images& images) {
     Wanted wanted;
     TRY_ASSIGN(wanted.filters, call.filters(kKnown));
     for (const std::string& status : wanted.filters.get("status")) {
@@ -62,6 +56,10 @@ Result<Wanted> read_filters(const Call& call, engine::Engine& engine) {
         if (code.empty() || code.find_first_not_of("0123456789") != std::string::npos) {
             return Error{ErrorCode::kInvalid, "invalid filter 'exited=" + code.substr(0, 64) + "'"};
         }
+    }
+    for (const std::string& image : wanted.filters.get("ancestor")) {
+        const auto id = images.id_of(image);
+        wanted.ancestors.push_back(id ? id.value() : image);
     }
     for (const std::string& name : wanted.filters.get("name")) {
         TRY_ASSIGN(NamePattern pattern, NamePattern::compile(name));
@@ -78,11 +76,16 @@ Result<Wanted> read_filters(const Call& call, engine::Engine& engine) {
     return wanted;
 }
 
-bool matches(const Container& c, const Wanted& wanted, const std::string& health,
-             engine::Images& images) {
+/// By the image's name as it was given, or by what the name means now.
+bool has_ancestor(const Container& c, const Wanted& wanted) {
+    const auto& ids = wanted.ancestors;
+    return std::find(ids.begin(), ids.end(), c.image_id) != ids.end() ||
+           wanted.filters.any("ancestor", [&](const auto& name) { return name == c.config.image; });
+}
+
+bool matches(const Container& c, const Wanted& wanted, const std::string& health) {
     const Filters& f = wanted.filters;
-    const std::string network =
-        c.config.network_mode == "default" ? "bridge" : c.config.network_mode;
+    const std::string_view network = engine::network_name(c.config);
     return c.created_at_ns < wanted.before_ns &&
            (wanted.since_ns == 0 || c.created_at_ns > wanted.since_ns) &&
            f.labels_match(c.config.labels) &&
@@ -96,8 +99,7 @@ bool matches(const Container& c, const Wanted& wanted, const std::string& health
            f.any("health",
                  [&](const auto& h) { return (health.empty() ? "none" : health) == h; }) &&
            f.any("network", [&](const auto& name) { return name == network; }) &&
-           f.any("ancestor", [&](const auto& image) { return has_ancestor(c, image, images); }) &&
-           f.any("volume", [](const auto&) { return false; }) &&
+           has_ancestor(c, wanted) && f.any("volume", [](const auto&) { return false; }) &&
            f.any("publish", [](const auto&) { return false; }) &&
            f.any("is-task", [](const auto& value) { return value == "false" || value == "0"; }) &&
            f.any("expose",
@@ -117,7 +119,7 @@ bool matches(const Container& c, const Wanted& wanted, const std::string& health
 Status list_containers(const Call& call) {
     TRY_ASSIGN(const auto limit, call.number("limit"));
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
-    TRY_ASSIGN(const Wanted wanted, read_filters(call, engine.engine()));
+    TRY_ASSIGN(const Wanted wanted, read_filters(call, engine.engine(), engine.images()));
     TRY_ASSIGN(const auto containers, engine->list());
     const bool limited = limit && *limit > 0;
     const bool all = call.flag("all") || limited || wanted.filters.has("status") ||
@@ -131,7 +133,7 @@ Status list_containers(const Call& call) {
                           c.state == engine::State::kRestarting;
         if (!runs && !all) continue;
         const std::string health = call.daemon.health.status(c.id);
-        if (!matches(c, wanted, health, engine.images())) continue;
+        if (!matches(c, wanted, health)) continue;
         list.push_back(summary(c, health));
         if (with_size) add_size(list.back(), c, engine.images(), call.daemon.paths);
     }

@@ -138,7 +138,7 @@ Status container_logs(const Call& call) {
         ::inotify_add_watch(inotify.get(), call.daemon.paths.container_dir(container.id).c_str(),
                             IN_MODIFY | IN_CREATE);
     }
-    TRY(call.http.begin(200, stream_type(call, wish.framed)));
+    TRY(call.http.begin(200, stream_type(wish.framed)));
     for (;;) {
         // Asked before reading: what was written before the end is read after it.
         bool runs = false;

@@ -149,7 +149,7 @@ Status start_attached(const Call& call, const ExecState& exec, const StartWish& 
                                                                         : config.detach_keys));
     }
     // Clients read why it can't be started from the stream, and its exit code from the exec.
-    TRY_ASSIGN(auto hijacked, call.http.hijack(stream_type(call, !tty)));
+    TRY_ASSIGN(auto hijacked, call.http.hijack(stream_type(!tty)));
     std::optional<engine::ExecSession> session;
     uint64_t wait_id = 0;
     {

@@ -29,6 +29,6 @@ struct LogWish {
                               bool with_stdout, bool with_stderr);
 
 /// The media type of a stream to a client.
-[[nodiscard]] std::string stream_type(const Call& call, bool framed);
+[[nodiscard]] std::string stream_type(bool framed);
 
 }  // namespace drupe::endpoints

@@ -39,10 +39,6 @@ Error explain_start(const engine::Container& container, const ExitRecord& record
                      reason_of(record.status, argv.empty() ? "" : argv.front(), record.error)};
 }
 
-Error explain_start(const engine::Container&, const Error& error) {
-    return error;
-}
-
 uint32_t exec_exit_code(const Error& error) {
     if (error.message.starts_with("unable to find ")) return kNotExecutable;  // a user
     switch (error.os_errno) {

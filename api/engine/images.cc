@@ -194,6 +194,11 @@ Result<std::string> Images::id_of(std::string_view name) {
     return image.id.to_string();
 }
 
+Result<uint64_t> Images::size_of(std::string_view name) {
+    TRY_ASSIGN(const auto image, find(name));
+    return image.size_bytes;
+}
+
 Result<std::string> Images::inspect(std::string_view name) {
     TRY_ASSIGN(auto image, find(name));
     TRY_ASSIGN(const auto chain, store_.chain(image.chain_id));

@@ -94,6 +94,7 @@ class Images final : public ImageSource {
     /// GET /images/NAME/json of Docker's API.
     [[nodiscard]] Result<std::string> inspect(std::string_view name);
     [[nodiscard]] Result<std::string> id_of(std::string_view name);
+    [[nodiscard]] Result<uint64_t> size_of(std::string_view name);
 
     /// All images of an OCI layout (folder or tar) or a `docker save` archive; returns what was
     /// loaded, references or ids. tag: for a single image, another name for it.

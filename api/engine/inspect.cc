@@ -186,19 +186,10 @@ json host_config_json(const ContainerConfig& config) {
     return value;
 }
 
-/// No network carries packets: a container has what one of --network none has.
 json network_settings_json(const Container& container) {
     const ContainerConfig& config = container.config;
-    const bool none = config.network_mode == "none";
     json ports = json::object();
-    if (!none) ports = keys_json(config.exposed_ports, nullptr);
-    const std::string network = config.network_mode == "default" ? "bridge" : config.network_mode;
-    const json endpoint{
-        {"IPAMConfig", nullptr},   {"Links", nullptr},         {"Aliases", nullptr},
-        {"MacAddress", ""},        {"DriverOpts", nullptr},    {"GwPriority", 0},
-        {"NetworkID", ""},         {"EndpointID", ""},         {"Gateway", ""},
-        {"IPAddress", ""},         {"IPPrefixLen", 0},         {"IPv6Gateway", ""},
-        {"GlobalIPv6Address", ""}, {"GlobalIPv6PrefixLen", 0}, {"DNSNames", nullptr}};
+    if (config.network_mode != "none") ports = keys_json(config.exposed_ports, nullptr);
     return {{"Bridge", ""},
             {"SandboxID", ""},
             {"SandboxKey", ""},
@@ -216,10 +207,24 @@ json network_settings_json(const Container& container) {
             {"IPPrefixLen", 0},
             {"IPv6Gateway", ""},
             {"MacAddress", ""},
-            {"Networks", {{network, endpoint}}}};
+            {"Networks", networks_json(config)}};
 }
 
 }  // namespace
+
+std::string_view network_name(const ContainerConfig& config) {
+    return config.network_mode == "default" ? std::string_view("bridge") : config.network_mode;
+}
+
+nlohmann::ordered_json networks_json(const ContainerConfig& config) {
+    const json endpoint{
+        {"IPAMConfig", nullptr},   {"Links", nullptr},         {"Aliases", nullptr},
+        {"MacAddress", ""},        {"DriverOpts", nullptr},    {"GwPriority", 0},
+        {"NetworkID", ""},         {"EndpointID", ""},         {"Gateway", ""},
+        {"IPAddress", ""},         {"IPPrefixLen", 0},         {"IPv6Gateway", ""},
+        {"GlobalIPv6Address", ""}, {"GlobalIPv6PrefixLen", 0}, {"DNSNames", nullptr}};
+    return {{std::string(network_name(config)), endpoint}};
+}
 
 nlohmann::ordered_json container_json(const Container& container, std::string_view log_path) {
     const Strings argv = argv_of(container.config);

@@ -14,6 +14,11 @@ namespace drupe::engine {
                                                     std::string_view log_path);
 [[nodiscard]] std::string inspect_json(const Container& container, std::string_view log_path);
 
+/// The network that a container is of, by its name.
+[[nodiscard]] std::string_view network_name(const ContainerConfig& config);
+/// NetworkSettings.Networks. No network carries packets: an endpoint has no addresses.
+[[nodiscard]] nlohmann::ordered_json networks_json(const ContainerConfig& config);
+
 /// What an image's description is made of.
 struct ImageDescription {
     std::string id;

@@ -68,9 +68,6 @@ class Exchange {
     [[nodiscard]] virtual bool answered() const = 0;
     /// For poll(): POLLRDHUP and POLLHUP say that the client has gone.
     [[nodiscard]] virtual int client_fd() const = 0;
-
-  private:
-    friend class Server;
 };
 
 }  // namespace drupe::http
