@@ -10,7 +10,6 @@
 #include <cstdlib>
 
 #include "api/engine/paths.h"
-#include "base/json_reader.h"
 #include "cli/command.h"
 
 namespace drupe::cli {
@@ -58,62 +57,6 @@ Status start_daemon(const engine::Paths& paths, std::string socket) {
 
 bool nobody_listens(const Error& error) {
     return error.os_errno == ENOENT || error.os_errno == ECONNREFUSED;
-}
-
-nlohmann::json strings(const std::map<std::string, std::string>& map) {
-    auto object = nlohmann::json::object();
-    for (const auto& [name, value] : map) object[name] = value;
-    return object;
-}
-
-nlohmann::json health_json(const engine::HealthCheck& health) {
-    return {{"Test", health.test},
-            {"Interval", health.interval_ns},
-            {"Timeout", health.timeout_ns},
-            {"StartPeriod", health.start_period_ns},
-            {"StartInterval", health.start_interval_ns},
-            {"Retries", health.retries}};
-}
-
-nlohmann::json log_json(const engine::LogOptions& log) {
-    auto options = nlohmann::json::object();
-    if (log.max_size_bytes != 0) options["max-size"] = std::to_string(log.max_size_bytes);
-    if (log.max_files != 0) options["max-file"] = std::to_string(log.max_files);
-    return {{"Type", log.driver}, {"Config", options}};
-}
-
-nlohmann::json host_config(const engine::ContainerConfig& c) {
-    nlohmann::json host{
-        {"AutoRemove", c.auto_remove},
-        {"ReadonlyRootfs", c.read_only},
-        {"Privileged", c.privileged},
-        {"Init", c.init},
-        {"Memory", c.memory_bytes},
-        {"NanoCpus", c.nano_cpus},
-        {"ShmSize", c.shm_bytes},
-        {"CapAdd", c.cap_add},
-        {"CapDrop", c.cap_drop},
-        {"GroupAdd", c.groups},
-        {"Dns", c.dns},
-        {"DnsOptions", c.dns_options},
-        {"DnsSearch", c.dns_search},
-        {"ExtraHosts", c.extra_hosts},
-        {"Tmpfs", strings(c.tmpfs)},
-        {"Sysctls", strings(c.sysctls)},
-        {"NetworkMode", c.network_mode},
-        {"LogConfig", log_json(c.log)},
-        {"RestartPolicy",
-         {{"Name", to_string(c.restart.kind)}, {"MaximumRetryCount", c.restart.max_retries}}}};
-    if (c.pids_limit != 0) host["PidsLimit"] = c.pids_limit;
-    if (c.storage_bytes != 0) host["StorageOpt"] = {{"size", std::to_string(c.storage_bytes)}};
-    auto ulimits = nlohmann::json::array();
-    for (const engine::Ulimit& limit : c.ulimits) {
-        ulimits.push_back({{"Name", limit.name},
-                           {"Soft", static_cast<int64_t>(limit.soft)},  // no limit is -1
-                           {"Hard", static_cast<int64_t>(limit.hard)}});
-    }
-    host["Ulimits"] = ulimits;
-    return host;
 }
 
 }  // namespace
@@ -182,37 +125,6 @@ int ask_each(const std::vector<std::string>& names, const std::string& method, c
         if (!fine) code = failed;
     }
     return code;
-}
-
-std::string create_body(const engine::ContainerConfig& c) {
-    nlohmann::json body{{"Image", c.image},
-                        {"Env", c.env},
-                        {"User", c.user},
-                        {"WorkingDir", c.working_dir},
-                        {"Hostname", c.host_name},
-                        {"Domainname", c.domain_name},
-                        {"StopSignal", c.stop_signal},
-                        {"Tty", c.tty},
-                        {"OpenStdin", c.open_stdin},
-                        {"StdinOnce", c.stdin_once},
-                        {"AttachStdin", c.attach_stdin},
-                        {"AttachStdout", c.attach_stdout},
-                        {"AttachStderr", c.attach_stderr},
-                        {"HostConfig", host_config(c)}};
-    if (c.cmd) body["Cmd"] = *c.cmd;
-    if (c.entrypoint) body["Entrypoint"] = *c.entrypoint;
-    if (c.stop_timeout_s) body["StopTimeout"] = *c.stop_timeout_s;
-    if (c.health) body["Healthcheck"] = health_json(*c.health);
-    auto labels = strings(c.labels);
-    if (!c.kernel.empty()) labels["drupe.kernel"] = c.kernel;
-    if (!c.kernel_args.empty()) labels["drupe.kernel-args"] = c.kernel_args;
-    if (c.console) labels["drupe.console"] = "1";
-    if (c.timing) labels["drupe.timing"] = "1";
-    body["Labels"] = labels;
-    auto ports = nlohmann::json::object();
-    for (const std::string& port : c.exposed_ports) ports[port] = nlohmann::json::object();
-    body["ExposedPorts"] = ports;
-    return dump_json(body);
 }
 
 }  // namespace drupe::cli

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "api/client/client.h"
-#include "api/engine/container.h"
 
 namespace drupe::cli {
 
@@ -26,8 +25,5 @@ namespace drupe::cli {
 /// With missing_is_fine one that isn't there is said, but is no failure.
 int ask_each(const std::vector<std::string>& names, const std::string& method, const char* what,
              const client::Pairs& query = {}, bool missing_is_fine = false);
-
-/// The configuration as the body of POST /containers/create. Drupe's own options are labels.
-[[nodiscard]] std::string create_body(const engine::ContainerConfig& config);
 
 }  // namespace drupe::cli

@@ -8,6 +8,7 @@
 
 #include "api/client/client.h"
 #include "api/engine/detach_keys.h"
+#include "api/engine/inspect.h"
 #include "base/json_reader.h"
 #include "cli/command.h"
 #include "cli/daemon.h"
@@ -82,7 +83,7 @@ Result<std::string> create(Client& client, const ContainerOptions& options,
     client::Pairs query;
     if (!options.name().empty()) query.emplace_back("name", options.name());
     const auto request =
-        make_request("POST", "/containers/create", std::move(query), create_body(config));
+        make_request("POST", "/containers/create", std::move(query), engine::create_json(config));
     if (options.pull_policy() == "always") {
         TRY(pull(client, config.image, options.pulls_quietly()));
     }

@@ -4,6 +4,8 @@
 
 #include "api/endpoints/call.h"
 #include "api/endpoints/name_pattern.h"
+#include "api/engine/container_json.h"
+#include "api/engine/inspect.h"
 
 namespace drupe::endpoints {
 namespace {
@@ -61,6 +63,54 @@ TEST(CreateBodyTest, ReadsOptionsThatAreHonoured) {
     EXPECT_EQ(c.ulimits.front().hard, UINT64_MAX);
     EXPECT_EQ(c.tmpfs.at("/run"), "size=1m");
     EXPECT_EQ(c.kernel_args, "quiet");
+}
+
+TEST(CreateBodyTest, WhatIsWrittenIsReadAgain) {
+    engine::ContainerConfig c;
+    c.image = "app";
+    c.entrypoint = std::vector<std::string>{"run"};
+    c.cmd = std::vector<std::string>{"a b", "c"};
+    c.env = {"A=b"};
+    c.user = "u";
+    c.working_dir = "/w";
+    c.host_name = "h";
+    c.labels = {{"x", "y"}};
+    c.stop_signal = "TERM";
+    c.stop_timeout_s = 3;
+    c.ulimits = {{"nofile", 5, UINT64_MAX}};
+    c.restart = {engine::RestartPolicy::Kind::kOnFailure, 4};
+    c.health = engine::HealthCheck{{"CMD", "true"}, 1'000'000'000, 2'000'000, 0, 0, 3};
+    c.log = {"local", 3 << 20, 2};
+    c.exposed_ports = {"80/tcp"};
+    c.network_mode = "none";
+    c.tty = c.open_stdin = c.stdin_once = c.attach_stdout = true;
+    c.read_only = c.init = c.privileged = true;
+    c.memory_bytes = 64 << 20;
+    c.storage_bytes = 10 << 20;
+    c.nano_cpus = 1'500'000'000;
+    c.shm_bytes = 1 << 20;
+    c.pids_limit = 12;
+    c.cap_add = {"NET_ADMIN"};
+    c.cap_drop = {"ALL"};
+    c.groups = {"7"};
+    c.tmpfs = {{"/run", "size=1m"}};
+    c.sysctls = {{"a.b", "1"}};
+    c.dns = {"1.2.3.4"};
+    c.dns_options = {"ndots:2"};
+    c.dns_search = {"example.org"};
+    c.extra_hosts = {"n:1.2.3.4"};
+    const auto again = parse(engine::create_json(c).c_str());
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_EQ(to_json(again.value()), to_json(c));
+
+    c.kernel = "/k";
+    c.kernel_args = "quiet";
+    c.console = c.timing = true;
+    const auto own = parse(engine::create_json(c).c_str());
+    ASSERT_TRUE(own) << own.error().message;
+    EXPECT_EQ(own.value().kernel, "/k");
+    EXPECT_EQ(own.value().kernel_args, "quiet");
+    EXPECT_TRUE(own.value().console && own.value().timing);
 }
 
 struct Refusal {

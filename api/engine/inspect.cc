@@ -212,6 +212,17 @@ json network_settings_json(const Container& container) {
 
 }  // namespace
 
+std::string create_json(const ContainerConfig& config) {
+    json body = config_json(config, "");
+    json& labels = body["Labels"];
+    if (!config.kernel.empty()) labels["drupe.kernel"] = config.kernel;
+    if (!config.kernel_args.empty()) labels["drupe.kernel-args"] = config.kernel_args;
+    if (config.console) labels["drupe.console"] = "1";
+    if (config.timing) labels["drupe.timing"] = "1";
+    body["HostConfig"] = host_config_json(config);
+    return dump_json(body);
+}
+
 std::string_view network_name(const ContainerConfig& config) {
     return config.network_mode == "default" ? std::string_view("bridge") : config.network_mode;
 }

@@ -14,6 +14,9 @@ namespace drupe::engine {
                                                     std::string_view log_path);
 [[nodiscard]] std::string inspect_json(const Container& container, std::string_view log_path);
 
+/// A configuration as the body of POST /containers/create. Drupe's own options are labels.
+[[nodiscard]] std::string create_json(const ContainerConfig& config);
+
 /// The network that a container is of, by its name.
 [[nodiscard]] std::string_view network_name(const ContainerConfig& config);
 /// NetworkSettings.Networks. No network carries packets: an endpoint has no addresses.
