@@ -118,11 +118,18 @@ void Health::check_job(const std::string& id, uint64_t run) {
         container = at->second.container;
         check = at->second.check;
     }
-    note(id, run, probe(container, check));
+    // One that stands still is as healthy as it was.
+    if (can_answer(id)) note(id, run, probe(container, check));
     const bool early = in_start_period(container, check, engine::realtime_ns());
     schedule(id, run,
              early ? or_default(check.start_interval_ns, kStartInterval)
                    : or_default(check.interval_ns, kInterval));
+}
+
+bool Health::can_answer(const std::string& id) {
+    const auto engine = parts_.engines.borrow();
+    const auto now = engine ? engine.value()->find(id) : Result<Container>(engine.error());
+    return now && now.value().state == engine::State::kRunning;
 }
 
 Health::Probe Health::probe(const Container& container, const HealthCheck& check) {

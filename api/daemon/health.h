@@ -58,6 +58,7 @@ class Health {
     };
     void schedule(const std::string& id, uint64_t run, uint64_t delay_ns);
     void check_job(const std::string& id, uint64_t run);
+    [[nodiscard]] bool can_answer(const std::string& id);
     [[nodiscard]] Probe probe(const engine::Container& container, const engine::HealthCheck& check);
     void note(const std::string& id, uint64_t run, Probe probe);
 
