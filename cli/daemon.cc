@@ -31,13 +31,14 @@ Result<std::string> druped_program() {
     return folder + "/druped";
 }
 
-Status start_daemon(const engine::Paths& paths, std::string socket) {
+Status start_daemon(const engine::Paths& paths, const std::string& socket) {
     TRY(engine::make_folders(paths.root, 0711));
     TRY_ASSIGN(std::string program, druped_program());
     const std::string log = paths.root + "/druped.log";
-    std::string option = "-H";
-    socket.insert(0, kScheme);
-    std::array<char*, 4> argv{program.data(), option.data(), socket.data(), nullptr};
+    const std::string address = std::string(kScheme) + socket;
+    const std::string pid_file = paths.run + "/druped.pid";
+    const std::array<const char*, 6> argv{program.c_str(),  "-H",   address.c_str(), "-p",
+                                          pid_file.c_str(), nullptr};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_init(&files);
@@ -50,8 +51,8 @@ Status start_daemon(const engine::Paths& paths, std::string socket) {
     posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
     pid_t pid = 0;
-    const int error =
-        ::posix_spawn(&pid, program.c_str(), &files, &attributes, argv.data(), environ);
+    const int error = ::posix_spawn(&pid, program.c_str(), &files, &attributes,
+                                    const_cast<char* const*>(argv.data()), environ);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attributes);
     if (error != 0) return os_error("start " + program, error);

@@ -10,8 +10,8 @@ namespace drupe::cli {
 
 /// A client of the daemon that -H or $DRUPE_HOST names, connected; by default of the one that
 /// serves this $DRUPE_ROOT, at RUN/drupe.sock. If that doesn't answer it is started: druped, from
-/// beside this program or $DRUPED, in a session of its own, with what it says in ROOT/druped.log;
-/// waited for at most 10 s.
+/// beside this program or $DRUPED, in a session of its own, with its pid in RUN/druped.pid and what
+/// it says in ROOT/druped.log; waited for at most 10 s.
 [[nodiscard]] Result<client::Client> connect_daemon();
 
 /// "/containers/NAME" + what.
