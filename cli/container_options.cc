@@ -175,9 +175,14 @@ Result<engine::ContainerConfig> ContainerOptions::build() {
         TRY_ASSIGN(auto variables, read_env_file(file));
         config.env.insert(config.env.end(), variables.begin(), variables.end());
     }
-    for (const std::string& variable : env_) add_variable(variable, config.env);
+    for (const std::string& variable : env_) {
+        TRY(add_variable(variable, config.env));
+    }
     for (const std::string& label : labels_) {
         const size_t equals = label.find('=');
+        if (label.empty() || equals == 0) {
+            return Error{ErrorCode::kInvalid, fmt::format("invalid label '{}': empty name", label)};
+        }
         config.labels[label.substr(0, equals)] =
             equals == std::string::npos ? "" : label.substr(equals + 1);
     }
@@ -274,12 +279,16 @@ Status ContainerOptions::write_id_file(const std::string& id) const {
     return write_all(file.get(), std::as_bytes(std::span(id)));
 }
 
-void add_variable(const std::string& text, std::vector<std::string>& out) {
+Status add_variable(const std::string& text, std::vector<std::string>& out) {
+    if (text.empty() || text.front() == '=') {
+        return Error{ErrorCode::kInvalid, "invalid environment variable: " + text};
+    }
     if (text.find('=') != std::string::npos) {
         out.push_back(text);
-        return;
+    } else if (const char* value = ::getenv(text.c_str())) {
+        out.push_back(text + "=" + value);
     }
-    if (const char* value = ::getenv(text.c_str())) out.push_back(text + "=" + value);
+    return ok();
 }
 
 Result<std::vector<std::string>> read_env_file(const std::string& path) {
@@ -303,7 +312,7 @@ Result<std::vector<std::string>> read_env_file(const std::string& path) {
                          fmt::format("--env-file {}: line {} has no name, or white space in it",
                                      path, number)};
         }
-        add_variable(std::string(line), variables);
+        TRY(add_variable(std::string(line), variables));
     }
     return variables;
 }

@@ -98,6 +98,6 @@ class ContainerOptions {
 /// Variables of a file: NAME=VALUE or NAME (taken from this process) a line; # is a comment.
 [[nodiscard]] Result<std::vector<std::string>> read_env_file(const std::string& path);
 /// NAME alone is taken from this process, or dropped if it has none.
-void add_variable(const std::string& text, std::vector<std::string>& out);
+[[nodiscard]] Status add_variable(const std::string& text, std::vector<std::string>& out);
 
 }  // namespace drupe::cli

@@ -100,12 +100,17 @@ void open_standard_streams() {
     if (fd > 2) ::close(fd);
 }
 
+int unknown_command(std::string_view name) {
+    return fail({ErrorCode::kInvalid,
+                 fmt::format("unknown command: drupe {}\n\nRun 'drupe --help' for more information",
+                             name)});
+}
+
 int help(int argc, char** argv) {
     if (argc < 2) return print(usage());
     const CommandInfo* command = find(argv[1]);
     if (command == nullptr) {
-        return fail({ErrorCode::kInvalid, fmt::format("there is no command '{}'", argv[1])},
-                    kUsageError);
+        return unknown_command(argv[1]);
     }
     char option[] = "--help";
     std::array<char*, 3> arguments{argv[1], option, nullptr};
@@ -117,10 +122,7 @@ int help(int argc, char** argv) {
 int main_program(int argc, char** argv) {
     open_standard_streams();
     set_log_program("drupe");
-    if (argc < 2) {
-        print(usage());
-        return kFailure;
-    }
+    if (argc < 2) return print(usage());
     if (const std::string_view option = argv[1];
         option == "-H" || option == "--host" || option.starts_with("--host=")) {
         const bool apart = option.find('=') == std::string_view::npos;
@@ -137,9 +139,7 @@ int main_program(int argc, char** argv) {
     if (name == "--version" || name == "-v") return version_command(1, argv);
     const CommandInfo* command = find(argv[1]);
     if (command != nullptr) return command->run(argc - 1, argv + 1);
-    return fail(
-        {ErrorCode::kInvalid, fmt::format("'{}' is not a drupe command: see 'drupe --help'", name)},
-        kUsageError);
+    return unknown_command(name);
 }
 
 }  // namespace drupe::cli
