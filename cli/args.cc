@@ -7,8 +7,21 @@
 #include <cstdio>
 
 #include "base/check.h"
+#include "cli/text.h"
 
 namespace drupe::cli {
+
+namespace {
+
+ArgsPurpose purpose_now = ArgsPurpose::kParse;
+std::string* said_now = nullptr;
+
+}  // namespace
+
+void set_args_purpose(ArgsPurpose purpose, std::string* said) {
+    purpose_now = purpose;
+    said_now = said;
+}
 
 struct Args::Impl {
     CLI::App app;
@@ -33,12 +46,13 @@ struct Args::Impl {
     }
     std::optional<int> take_operands();
     std::string help() const;
+    std::vector<std::pair<std::string, std::string>> options() const;
+    void describe() const;
 };
 
-/// As Docker's: usage, summary, options, then examples.
-std::string Args::Impl::help() const {
-    std::vector<std::pair<std::string, std::string>> lines;  // "-n, --name NAME", what it does
-    size_t widest = 0;
+/// "-n, --name NAME" of each, and what it does.
+std::vector<std::pair<std::string, std::string>> Args::Impl::options() const {
+    std::vector<std::pair<std::string, std::string>> lines;
     for (const CLI::Option* option : app.get_options()) {
         if (!option->nonpositional()) continue;
         const auto& shorts = option->get_snames();
@@ -47,12 +61,49 @@ std::string Args::Impl::help() const {
             shorts.empty() ? "    " : "-" + shorts.front() + (longs.empty() ? "" : ", ");
         if (!longs.empty()) names += "--" + longs.front();
         if (option->get_type_size() != 0) names += " " + option->get_type_name();
-        widest = std::max(widest, names.size());
         lines.emplace_back(std::move(names), option->get_description());
     }
     std::sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) {
         return a.first.substr(a.first.find("--")) < b.first.substr(b.first.find("--"));
     });
+    return lines;
+}
+
+void Args::Impl::describe() const {
+    std::string& out = *said_now;
+    if (purpose_now == ArgsPurpose::kOptions) {
+        for (const CLI::Option* option : app.get_options()) {
+            if (!option->nonpositional()) continue;
+            for (const std::string& option_name : option->get_lnames())
+                out += "--" + option_name + "\n";
+            for (const std::string& option_name : option->get_snames())
+                out += "-" + option_name + "\n";
+        }
+        return;
+    }
+    if (purpose_now == ArgsPurpose::kManPage) {
+        out += ".TH DRUPE\\-" + roff(name) +
+               " 1 \"\" \"drupe " DRUPE_VERSION "\" \"Drupe\"\n.SH NAME\ndrupe\\-" + roff(name) +
+               " \\- " + roff(app.get_description()) + "\n.SH SYNOPSIS\n" + roff(usage) +
+               "\n.SH OPTIONS\n";
+    } else {
+        out += roff(usage) + "\n.PP\n" + roff(app.get_description()) + "\n";
+    }
+    for (const auto& [names, what] : options()) {
+        out += ".TP\n.B " + roff(names.substr(names.find_first_not_of(' '))) + "\n" + roff(what) +
+               "\n";
+    }
+    if (!examples.empty()) {
+        out += (purpose_now == ArgsPurpose::kManPage ? ".SH EXAMPLES\n.nf\n" : ".PP\n.nf\n") +
+               roff(examples) + ".fi\n";
+    }
+}
+
+/// As Docker's: usage, summary, options, then examples.
+std::string Args::Impl::help() const {
+    const auto lines = options();
+    size_t widest = 0;
+    for (const auto& [names, what] : lines) widest = std::max(widest, names.size());
     std::string text = "Usage:  " + usage + "\n\n" + app.get_description() + "\n\nOptions:\n";
     for (const auto& [names, what] : lines) {
         text += "  " + names + std::string(widest - names.size() + 3, ' ') + what + "\n";
@@ -136,6 +187,10 @@ std::optional<int> Args::Impl::take_operands() {
 }
 
 std::optional<int> Args::parse(int argc, char** argv) {
+    if (purpose_now != ArgsPurpose::kParse) {
+        impl_->describe();
+        return 0;
+    }
     // CLI11 throws; nothing of it leaves this function.
     impl_->app.allow_extras();
     try {

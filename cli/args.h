@@ -12,6 +12,16 @@ namespace drupe::cli {
 inline constexpr int kUsageError = 125;  ///< Unknown option and the like; any failure of run.
 inline constexpr int kFailure = 1;       ///< A command that couldn't be carried out.
 
+/// What parse() does of what was declared.
+enum class ArgsPurpose : uint8_t {
+    kParse,
+    kOptions,     ///< Says the options, one a line, and has the command return.
+    kManSection,  ///< The same with a part of a manual page,
+    kManPage,     ///< and with a whole one.
+};
+/// From now on, in this process; what is said is appended to `said`.
+void set_args_purpose(ArgsPurpose purpose, std::string* said);
+
 /// The arguments of one command: declared, then parsed. A wrapper of CLI11 that keeps its headers
 /// out of the commands.
 class Args {

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 
 #include "cli/terminal.h"
@@ -44,6 +46,22 @@ void leave(int code) {
     std::fflush(stdout);
     std::fflush(stderr);
     ::_exit(code);
+}
+
+const CommandInfo* find_command(std::span<const CommandInfo> commands, std::string_view name) {
+    const auto found = std::find_if(commands.begin(), commands.end(),
+                                    [&](const CommandInfo& c) { return name == c.name; });
+    return found == commands.end() ? nullptr : &*found;
+}
+
+std::string describe_args(const CommandInfo& command, ArgsPurpose purpose) {
+    std::string said;
+    set_args_purpose(purpose, &said);
+    std::string name = command.name;
+    std::array<char*, 2> argv{name.data(), nullptr};
+    static_cast<void>(command.run(1, argv.data()));
+    set_args_purpose(ArgsPurpose::kParse, nullptr);
+    return said;
 }
 
 int run_subcommand(std::string_view name, std::string_view summary,

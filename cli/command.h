@@ -25,6 +25,8 @@ int main_program(int argc, char** argv);
 
 // One file for each, or for a few that are alike.
 int attach_command(int argc, char** argv);
+int complete_command(int argc, char** argv);
+int completion_command(int argc, char** argv);
 int commit_command(int argc, char** argv);
 int container_command(int argc, char** argv);
 int container_prune_command(int argc, char** argv);
@@ -48,6 +50,7 @@ int load_command(int argc, char** argv);
 int login_command(int argc, char** argv);
 int logout_command(int argc, char** argv);
 int logs_command(int argc, char** argv);
+int man_pages_command(int argc, char** argv);
 int network_command(int argc, char** argv);
 int network_create_command(int argc, char** argv);
 int network_ls_command(int argc, char** argv);
@@ -79,6 +82,17 @@ int volume_ls_command(int argc, char** argv);
 int volume_prune_command(int argc, char** argv);
 int volume_rm_command(int argc, char** argv);
 int wait_command(int argc, char** argv);
+
+[[nodiscard]] std::span<const CommandInfo> all_commands();
+/// The commands of "container", "image", "system", ...; empty: `name` is no group.
+[[nodiscard]] std::span<const CommandInfo> group_of(std::string_view name);
+[[nodiscard]] std::span<const CommandInfo> layer_commands();
+[[nodiscard]] std::span<const CommandInfo> system_commands();
+/// Null: there is none of that name.
+[[nodiscard]] const CommandInfo* find_command(std::span<const CommandInfo> commands,
+                                              std::string_view name);
+/// What a command's arguments are, instead of running it.
+[[nodiscard]] std::string describe_args(const CommandInfo& command, ArgsPurpose purpose);
 
 /// A command that only has commands of its own: runs the one that argv[1] names, or prints them.
 int run_subcommand(std::string_view name, std::string_view summary,

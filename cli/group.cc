@@ -89,6 +89,16 @@ constexpr std::array kNetworkCommands{
 
 }  // namespace
 
+std::span<const CommandInfo> group_of(std::string_view name) {
+    if (name == "container") return kContainerCommands;
+    if (name == "image") return kImageCommands;
+    if (name == "volume") return kVolumeCommands;
+    if (name == "network") return kNetworkCommands;
+    if (name == "system") return system_commands();
+    if (name == "layer") return layer_commands();
+    return {};
+}
+
 int image_command(int argc, char** argv) {
     return run_subcommand("image", "Commands about images.", kImageCommands, argc, argv);
 }

@@ -91,6 +91,10 @@ constexpr std::array kSubcommands{
 
 }  // namespace
 
+std::span<const CommandInfo> layer_commands() {
+    return kSubcommands;
+}
+
 int layer_command(int argc, char** argv) {
     return run_subcommand("layer", "Look into the layers that images are made of.", kSubcommands,
                           argc, argv);

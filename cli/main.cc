@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -62,6 +61,7 @@ constexpr std::array kCommands{
     CommandInfo{"layer", "Look into the layers that images are made of", layer_command},
     CommandInfo{"system", "Show, check and tidy what is on the host's disk", system_command},
     CommandInfo{"doctor", "Check whether this host can run microVMs", doctor_command},
+    CommandInfo{"completion", "Print a shell's script of completions", completion_command},
     CommandInfo{"version", "Print the versions of command and daemon", version_command},
 };
 std::string usage() {
@@ -69,7 +69,7 @@ std::string usage() {
         "Usage:  drupe COMMAND [OPTIONS]\n\nMicroVMs that feel like containers: each has its own "
         "Linux kernel, on KVM.\n\nCommands:\n";
     for (const CommandInfo& command : kCommands) {
-        text += fmt::format("  {:<9} {}\n", command.name, command.summary);
+        text += fmt::format("  {:<10} {}\n", command.name, command.summary);
     }
     return text +
            "\nRun 'drupe COMMAND --help' for a command's options and examples.\n\n"
@@ -82,13 +82,6 @@ std::string usage() {
            "what -H unix://PATH in front of the command (or $DRUPE_HOST) says; its state is in "
            "$DRUPE_ROOT\n"
            "(default /var/lib/drupe).\n";
-}
-
-const CommandInfo* find(const char* name) {
-    const auto* const found = std::find_if(
-        kCommands.begin(), kCommands.end(),
-        [&](const CommandInfo& command) { return std::strcmp(command.name, name) == 0; });
-    return found == kCommands.end() ? nullptr : found;
 }
 
 /// Files that are opened must not become standard streams.
@@ -108,7 +101,7 @@ int unknown_command(std::string_view name) {
 
 int help(int argc, char** argv) {
     if (argc < 2) return print(usage());
-    const CommandInfo* command = find(argv[1]);
+    const CommandInfo* command = find_command(kCommands, argv[1]);
     if (command == nullptr) {
         return unknown_command(argv[1]);
     }
@@ -118,6 +111,10 @@ int help(int argc, char** argv) {
 }
 
 }  // namespace
+
+std::span<const CommandInfo> all_commands() {
+    return kCommands;
+}
 
 int main_program(int argc, char** argv) {
     open_standard_streams();
@@ -137,7 +134,10 @@ int main_program(int argc, char** argv) {
     const std::string name = argv[1];
     if (name == "help" || name == "--help" || name == "-h") return help(argc - 1, argv + 1);
     if (name == "--version" || name == "-v") return version_command(1, argv);
-    const CommandInfo* command = find(argv[1]);
+    // Not for people: the shells' scripts ask, and the build.
+    if (name == "__complete") return complete_command(argc - 1, argv + 1);
+    if (name == "man-pages") return man_pages_command(argc - 1, argv + 1);
+    const CommandInfo* command = find_command(kCommands, name);
     if (command != nullptr) return command->run(argc - 1, argv + 1);
     return unknown_command(name);
 }

@@ -276,6 +276,10 @@ constexpr std::array kSubcommands{
 
 }  // namespace
 
+std::span<const CommandInfo> system_commands() {
+    return kSubcommands;
+}
+
 int system_command(int argc, char** argv) {
     return run_subcommand("system", "Look after Drupe's files.", kSubcommands, argc, argv);
 }

@@ -113,4 +113,23 @@ std::string ellipsis(const std::string& text, size_t width) {
     return text.substr(0, at) + "…";
 }
 
+std::string roff(std::string_view text) {
+    std::string out;
+    for (size_t i = 0; i < text.size(); ++i) {
+        const char c = text[i];
+        const bool at_start = i == 0 || text[i - 1] == '\n';
+        if (c == '\\') {
+            out += "\\e";
+        } else if (c == '-') {
+            out += "\\-";
+        } else if (at_start && (c == '.' || c == '\'')) {
+            out += "\\&";
+            out += c;
+        } else {
+            out += c;
+        }
+    }
+    return out;
+}
+
 }  // namespace drupe::cli

@@ -33,6 +33,9 @@ class Table {
     std::vector<std::vector<std::string>> rows_;
 };
 
+/// Text for a manual page.
+[[nodiscard]] std::string roff(std::string_view text);
+
 /// At most `width` characters of text, the last an ellipsis if it had more.
 [[nodiscard]] std::string ellipsis(const std::string& text, size_t width);
 
