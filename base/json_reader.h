@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -46,6 +47,14 @@ class JsonReader {
     void get(const char* name, T& out) {
         const nlohmann::json* value = find(name);
         if (value != nullptr) read(name, *value, out);
+    }
+    /// An object of numbers; members of other types are left out.
+    void get_numbers(const char* name, std::map<std::string, uint64_t>& out) {
+        const nlohmann::json* value = object(name);
+        if (value == nullptr) return;
+        for (const auto& [key, number] : value->items()) {
+            if (number.is_number_unsigned()) out[key] = number.get<uint64_t>();
+        }
     }
     template <class T>
     void get_list(const char* name, std::vector<T>& out, size_t max_count) {

@@ -1,15 +1,35 @@
 """What every benchmark prints: a table, or with --json one object a line."""
 
+import atexit
+import glob
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
 
 
+def daemon_pids(folder):
+    """Of the daemons that commands have started for a $DRUPE_ROOT in the folder, or that is it."""
+    for path in glob.glob(folder + "/**/run/druped.pid", recursive=True):
+        with open(path) as file:
+            yield int(file.read())
+
+
+def end_daemons(folder):
+    for pid in daemon_pids(folder):
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+
+
 def scratch_folder():
-    """A new folder on a real disk."""
-    return tempfile.mkdtemp(prefix="drupe-bench-", dir="/scratch" if os.path.isdir("/scratch") else None)
+    """A new folder on a real disk, whose daemons end with this program."""
+    folder = tempfile.mkdtemp(prefix="drupe-bench-", dir="/scratch" if os.path.isdir("/scratch") else None)
+    atexit.register(end_daemons, folder)
+    return folder
 
 
 class Report:

@@ -3,52 +3,58 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
-#include "api/engine/local.h"
 #include "api/engine/units.h"
+#include "base/json_reader.h"
 #include "cli/command.h"
-#include "cli/session.h"
+#include "cli/daemon.h"
 #include "cli/text.h"
 
 namespace drupe::cli {
 namespace {
 
-/// "no", "always", "unless-stopped", "on-failure[:N]".
-Result<engine::RestartPolicy> parse_restart(const std::string& text) {
-    const size_t colon = text.find(':');
-    const auto kind = engine::parse_restart_kind(text.substr(0, colon));
-    const Error bad{ErrorCode::kInvalid,
-                    fmt::format("--restart {}: there are no, always, unless-stopped and "
-                                "on-failure[:NUMBER]",
-                                text)};
-    if (!kind) return bad;
-    engine::RestartPolicy policy{*kind, 0};
-    if (colon == std::string::npos) return policy;
-    const char* const end = text.data() + text.size();
-    const auto read = std::from_chars(text.data() + colon + 1, end, policy.max_retries);
-    const bool good = read.ec == std::errc() && read.ptr == end;
-    if (!good || *kind != engine::RestartPolicy::Kind::kOnFailure) return bad;
-    return policy;
-}
+constexpr size_t kMaxColumns = 256;
+constexpr size_t kMaxRows = 1 << 20;
 
-std::string show(const engine::ProcessTable& table) {
-    std::vector<size_t> widths(table.titles.size());
-    const auto widen = [&](const std::vector<std::string>& row) {
+using Row = std::vector<std::string>;
+
+std::string aligned(const std::vector<Row>& rows) {
+    std::vector<size_t> widths(rows.front().size());
+    for (const Row& row : rows) {
         for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-    };
-    widen(table.titles);
-    for (const auto& row : table.rows) widen(row);
+    }
     std::string text;
-    const auto add = [&](const std::vector<std::string>& row) {
+    for (const Row& row : rows) {
         for (size_t i = 0; i + 1 < row.size(); ++i) {
             text += fmt::format("{:<{}}", row[i], widths[i] + 3);
         }
         text += row.back() + "\n";
-    };
-    add(table.titles);
-    for (const auto& row : table.rows) add(row);
+    }
     return text;
+}
+
+Result<std::string> top_text(const client::Request& request) {
+    TRY_ASSIGN(const auto json, ask(request));
+    Row titles;
+    JsonReader in(json);
+    in.get_list("Titles", titles, kMaxColumns);
+    TRY(in.status());
+    std::vector<Row> rows{std::move(titles)};
+    const auto processes = json.find("Processes");
+    if (processes == json.end() || !processes->is_array() || processes->size() > kMaxRows ||
+        rows.front().empty()) {
+        return Error{ErrorCode::kCorrupt, "the daemon's answer is no table"};
+    }
+    for (const auto& process : *processes) {
+        const nlohmann::json wrapped{{"row", process}};
+        Row row;
+        JsonReader cells(wrapped);
+        cells.get_list("row", row, rows.front().size());
+        TRY(cells.status());
+        row.resize(rows.front().size());
+        rows.push_back(std::move(row));
+    }
+    return aligned(rows);
 }
 
 }  // namespace
@@ -59,9 +65,8 @@ int rename_command(int argc, char** argv) {
     args.operands(names, 2, 2);
     args.example("drupe rename web old-web", "to use the name for another");
     if (const auto code = args.parse(argc, argv)) return *code;
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    const auto renamed = local.value()->engine->rename(names[0], names[1]);
+    const auto renamed =
+        order(make_request("POST", container_path(names[0], "/rename"), {{"name", names[1]}}));
     return renamed ? 0 : fail(renamed.error());
 }
 
@@ -79,27 +84,29 @@ int update_command(int argc, char** argv) {
     args.operands(names, 1, SIZE_MAX);
     args.example("drupe update -m 256m db", "at once");
     if (const auto code = args.parse(argc, argv)) return *code;
-    engine::ContainerChanges changes;
+    nlohmann::json changes = nlohmann::json::object();
     if (memory) {
         const auto bytes = engine::parse_bytes(*memory);
         if (!bytes) return fail(bytes.error());
-        changes.memory_bytes = bytes.value();
+        changes["Memory"] = bytes.value();
     }
     if (cpus) {
         const auto nano = parse_cpus(*cpus);
         if (!nano) return fail(nano.error());
-        changes.nano_cpus = nano.value();
+        changes["NanoCpus"] = nano.value();
     }
     if (restart) {
         const auto policy = parse_restart(*restart);
         if (!policy) return fail(policy.error());
-        changes.restart = policy.value();
+        changes["RestartPolicy"] = {{"Name", to_string(policy.value().kind)},
+                                    {"MaximumRetryCount", policy.value().max_retries}};
     }
-    if (pids) changes.pids_limit = *pids;
-    auto local = open_engine();
-    if (!local) return fail(local.error());
+    if (pids) changes["PidsLimit"] = *pids == 0 ? -1 : static_cast<int64_t>(*pids);
+    auto client = connect_daemon();
+    if (!client) return fail(client.error());
     return for_each(names, [&](const std::string& name) -> Result<std::string> {
-        TRY(local.value()->engine->update(name, changes));
+        TRY(client.value().request(
+            make_request("POST", container_path(name, "/update"), {}, dump_json(changes))));
         return name;
     });
 }
@@ -110,12 +117,14 @@ int top_command(int argc, char** argv) {
     args.operands(operands, 1, SIZE_MAX, Args::Options::kInFront);
     args.example("drupe top web -o pid,rss,args", "with columns as ps has them");
     if (const auto code = args.parse(argc, argv)) return *code;
-    std::string ps_arguments;
-    for (size_t i = 1; i < operands.size(); ++i) ps_arguments += operands[i] + " ";
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    const auto table = local.value()->engine->top(operands.front(), ps_arguments);
-    return table ? print(show(table.value())) : fail(table.error());
+    client::Pairs query;
+    if (operands.size() > 1) {
+        query.emplace_back("ps_args",
+                           fmt::format("{}", fmt::join(operands.begin() + 1, operands.end(), " ")));
+    }
+    const auto text =
+        top_text(make_request("GET", container_path(operands.front(), "/top"), query));
+    return text ? print(text.value()) : fail(text.error());
 }
 
 }  // namespace drupe::cli

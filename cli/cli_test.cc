@@ -246,11 +246,24 @@ TEST_F(CliTest, TheConsoleIsCopiedToItsEndAndOurStandardErrorStaysAsItWas) {
     }
 }
 
-TEST_F(CliTest, ARefusedWaitIsSaidAndTheContainerGoesOn) {
-    const Outcome outcome = drupe({"run", "--name", "web", "busybox", "crowded"});
-    EXPECT_EQ(outcome.code, 125);
-    EXPECT_THAT(outcome.err, HasSubstr("too many clients wait"));
+TEST_F(CliTest, AMonitorWithoutAPlaceForTheDaemonIsNoFailure) {
+    EXPECT_EQ(drupe({"run", "-d", "--name", "web", "busybox", "crowded"}).code, 0);
     EXPECT_EQ(drupe({"ps", "--format", "{{.State}}"}).out, "running\n");
+}
+
+TEST_F(CliTest, ListsAreFilteredByTheDaemon) {
+    ASSERT_EQ(drupe({"create", "--name", "web", "-l", "a=b", "busybox", "sleep"}).code, 0);
+    const auto names = [&](const char* filter) {
+        return drupe({"ps", "-a", "--format", "{{.Names}}", "-f", filter}).out;
+    };
+    EXPECT_EQ(names("label=a"), "web\n");
+    EXPECT_EQ(names("label=a=c"), "");
+    EXPECT_EQ(names("ancestor=busybox:latest"), "web\n");
+    EXPECT_EQ(names("name=other"), "");
+    EXPECT_EQ(drupe({"ps", "-f", "colour=red"}).code, 1);
+    EXPECT_EQ(drupe({"images", "-f", "reference=busy*", "--format", "{{.Tag}}"}).out, "latest\n");
+    EXPECT_EQ(drupe({"images", "-f", "dangling=true", "-q"}).out, "");
+    EXPECT_EQ(drupe({"images", "-f", "dangling=maybe"}).code, 1);
 }
 
 TEST_F(CliTest, ATerminalThatIsNoneIsRefused) {

@@ -25,7 +25,6 @@ int main_program(int argc, char** argv);
 
 // One file for each, or for a few that are alike.
 int attach_command(int argc, char** argv);
-int clean_up_command(int argc, char** argv);
 int commit_command(int argc, char** argv);
 int cp_command(int argc, char** argv);
 int create_command(int argc, char** argv);
@@ -75,8 +74,8 @@ int print(std::string_view text);
 /// failed.
 int for_each(const std::vector<std::string>& names,
              const std::function<Result<std::string>(const std::string&)>& work);
-/// Every way out: the terminal is put back, output flushed; no destructor runs (an open database
-/// would be checkpointed, and threads may be blocked for ever).
+/// Every way out: the terminal is put back, output flushed; no destructor runs (threads may be
+/// blocked for ever).
 [[noreturn]] void leave(int code);
 
 }  // namespace drupe::cli

@@ -10,16 +10,6 @@
 
 namespace drupe::cli {
 
-/// One of the conditions of `ps --filter`: "status=exited", "name=web", "label=a=b".
-struct Filter {
-    std::string key;
-    std::string value;
-};
-/// kInvalid: no such key, or no value.
-[[nodiscard]] Result<std::vector<Filter>> parse_filters(const std::vector<std::string>& texts);
-/// Filters with one key are alternatives, except labels; different keys all have to match.
-[[nodiscard]] bool matches(const engine::Container& container, const std::vector<Filter>& filters);
-
 struct ListOptions {
     bool quiet = false;  ///< Ids only.
     bool no_trunc = false;
@@ -37,9 +27,7 @@ struct ListedContainer {
     std::string status;
     std::map<std::string, std::string> labels;
 };
-[[nodiscard]] Result<std::string> listed_text(const std::vector<ListedContainer>& containers,
-                                              const ListOptions& options, uint64_t now_ns);
-[[nodiscard]] Result<std::string> list_text(const std::vector<engine::Container>& containers,
+[[nodiscard]] Result<std::string> list_text(const std::vector<ListedContainer>& containers,
                                             const ListOptions& options, uint64_t now_ns);
 
 }  // namespace drupe::cli

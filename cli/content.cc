@@ -3,13 +3,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 #include <vector>
 
-#include "api/engine/local.h"
 #include "base/fd.h"
+#include "base/json_reader.h"
 #include "cli/command.h"
-#include "cli/session.h"
+#include "cli/daemon.h"
 
 namespace drupe::cli {
 namespace {
@@ -27,12 +28,13 @@ class ArchiveOutput {
         if (!unfinished_.empty()) ::unlink(unfinished_.c_str());
     }
 
-    Status open(const std::string& path, std::string_view what) {
-        if (path.empty() || path == "-") {
-            if (::isatty(STDOUT_FILENO) == 0) return ok();
-            return Error{ErrorCode::kInvalid, "cowardly refusing to " + std::string(what) +
-                                                  " to a terminal. Use the -o flag or redirect"};
-        }
+    static Status check(const std::string& path, std::string_view what) {
+        if (!is_stdout(path) || ::isatty(STDOUT_FILENO) == 0) return ok();
+        return Error{ErrorCode::kInvalid, "cowardly refusing to " + std::string(what) +
+                                              " to a terminal. Use the -o flag or redirect"};
+    }
+    Status open(const std::string& path) {
+        if (is_stdout(path)) return ok();
         path_ = path;
         const std::string unfinished = path + ".part-" + std::to_string(::getpid());
         TRY_ASSIGN(file_, open_file(unfinished, O_WRONLY | O_CREAT | O_EXCL, 0600));
@@ -52,35 +54,48 @@ class ArchiveOutput {
     }
 
   private:
+    static bool is_stdout(const std::string& path) { return path.empty() || path == "-"; }
+
     Fd file_;
     std::string path_;
     std::string unfinished_;
 };
 
-Status copy(imagefs::ByteSource& from, ArchiveOutput& to) {
+/// The answer to a request, which is an archive. The daemon is asked first: where there is nothing
+/// to write, no file appears.
+Status download(const client::Request& request, const std::string& path, std::string_view what) {
+    ArchiveOutput output;
+    TRY(output.check(path, what));
+    TRY_ASSIGN(auto client, connect_daemon());
+    TRY(client.begin(request));
+    TRY(output.open(path));
     std::vector<std::byte> buffer(kCopyBytes);
     for (;;) {
-        TRY_ASSIGN(const size_t got, from.read(buffer));
-        if (got == 0) return to.finish();
-        TRY(to.write({reinterpret_cast<const char*>(buffer.data()), got}));
+        TRY_ASSIGN(const size_t size, client.read(buffer));
+        if (size == 0) return output.finish();
+        TRY(output.write({reinterpret_cast<const char*>(buffer.data()), size}));
     }
 }
 
-Status export_container(engine::Local& local, const std::string& name, const std::string& path) {
-    TRY_ASSIGN(const auto container, local.engine->find(name));
-    ArchiveOutput output;
-    TRY(output.open(path, "export"));
-    TRY_ASSIGN(const auto tar, local.images->export_files(container, nullptr));
-    return copy(*tar, output);
-}
-
-Status save_images(engine::Local& local, const std::vector<std::string>& names,
-                   imagefs::ArchiveFormat format, const std::string& path) {
-    ArchiveOutput output;
-    TRY(output.open(path, "save"));
-    TRY(local.images->save(names, format,
-                           [&](std::string_view bytes) { return output.write(bytes); }));
-    return output.finish();
+/// A line for each change: "A /etc/new".
+Result<std::string> changes_text(const std::string& container) {
+    constexpr std::array<char, 3> kLetters{'C', 'A', 'D'};
+    TRY_ASSIGN(const auto json, ask(make_request("GET", container_path(container, "/changes"))));
+    if (json.is_null()) return std::string();
+    if (!json.is_array()) return Error{ErrorCode::kCorrupt, "the daemon's answer is no list"};
+    std::string text;
+    for (const auto& change : json) {
+        std::string path;
+        uint8_t kind = 0;
+        JsonReader in(change, "change");
+        in.get("Path", path);
+        in.get("Kind", kind);
+        TRY(in.status());
+        if (kind >= kLetters.size()) return Error{ErrorCode::kCorrupt, "unknown kind of change"};
+        text += kLetters[kind];
+        text += " " + path + "\n";
+    }
+    return text;
 }
 
 }  // namespace
@@ -93,20 +108,8 @@ int diff_command(int argc, char** argv) {
     args.operands(names, 1, 1);
     args.example("drupe diff web", "what web wrote");
     if (const auto code = args.parse(argc, argv)) return *code;
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    const auto container = local.value()->engine->find(names.front());
-    if (!container) return fail(container.error());
-    std::string text;
-    const auto done = local.value()->images->diff(container.value(), nullptr,
-                                                  [&](char kind, std::string_view path) -> Status {
-                                                      text += kind;
-                                                      text += ' ';
-                                                      text += path;
-                                                      text += '\n';
-                                                      return ok();
-                                                  });
-    return done ? print(text) : fail(done.error());
+    const auto text = changes_text(names.front());
+    return text ? print(text.value()) : fail(text.error());
 }
 
 int export_command(int argc, char** argv) {
@@ -117,9 +120,8 @@ int export_command(int argc, char** argv) {
     args.operands(names, 1, 1);
     args.example("drupe export web | tar -t", "the names of all files");
     if (const auto code = args.parse(argc, argv)) return *code;
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    const auto done = export_container(*local.value(), names.front(), path);
+    const auto done =
+        download(make_request("GET", container_path(names.front(), "/export")), path, "export");
     return done ? 0 : fail(done.error());
 }
 
@@ -138,11 +140,10 @@ int save_command(int argc, char** argv) {
     if (format != "docker-archive" && format != "oci") {
         return fail({ErrorCode::kInvalid, "--format is 'docker-archive' or 'oci'"}, kUsageError);
     }
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    const auto done = save_images(
-        *local.value(), names,
-        format == "oci" ? imagefs::ArchiveFormat::kOci : imagefs::ArchiveFormat::kDocker, path);
+    client::Pairs query;
+    for (const std::string& name : names) query.emplace_back("names", name);
+    if (format == "oci") query.emplace_back("drupe.format", format);
+    const auto done = download(make_request("GET", "/images/get", std::move(query)), path, "save");
     return done ? 0 : fail(done.error());
 }
 

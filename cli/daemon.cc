@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "api/engine/paths.h"
+#include "base/json_reader.h"
 #include "cli/command.h"
 
 namespace drupe::cli {
@@ -30,13 +31,14 @@ Result<std::string> druped_program() {
     return folder + "/druped";
 }
 
-Status start_daemon(const engine::Paths& paths, std::string socket) {
+Status start_daemon(const engine::Paths& paths, const std::string& socket) {
     TRY(engine::make_folders(paths.root, 0711));
     TRY_ASSIGN(std::string program, druped_program());
     const std::string log = paths.root + "/druped.log";
-    std::string option = "-H";
-    socket.insert(0, kScheme);
-    std::array<char*, 4> argv{program.data(), option.data(), socket.data(), nullptr};
+    const std::string address = std::string(kScheme) + socket;
+    const std::string pid_file = paths.run + "/druped.pid";
+    const std::array<const char*, 6> argv{program.c_str(),  "-H",   address.c_str(), "-p",
+                                          pid_file.c_str(), nullptr};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_init(&files);
@@ -44,15 +46,27 @@ Status start_daemon(const engine::Paths& paths, std::string socket) {
     posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, log.c_str(),
                                      O_WRONLY | O_CREAT | O_APPEND, 0600);
+    // It outlives the folder that we were called in.
+    posix_spawn_file_actions_addchdir_np(&files, "/");
     posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
     pid_t pid = 0;
-    const int error =
-        ::posix_spawn(&pid, program.c_str(), &files, &attributes, argv.data(), environ);
+    const int error = ::posix_spawn(&pid, program.c_str(), &files, &attributes,
+                                    const_cast<char* const*>(argv.data()), environ);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attributes);
     if (error != 0) return os_error("start " + program, error);
     return ok();
+}
+
+/// Of $DRUPE_HOST, or `own`.
+Result<std::string> daemon_socket(const std::string& own) {
+    const char* named = ::getenv("DRUPE_HOST");
+    if (named == nullptr || *named == '\0') return own;
+    const std::string_view host = named;
+    if (host.starts_with(kScheme)) return std::string(host.substr(kScheme.size()));
+    return Error{ErrorCode::kInvalid,
+                 "the daemon's address '" + std::string(host) + "': write unix://PATH"};
 }
 
 bool nobody_listens(const Error& error) {
@@ -61,26 +75,17 @@ bool nobody_listens(const Error& error) {
 
 }  // namespace
 
-bool over_api() {
-    const char* host = ::getenv("DRUPE_HOST");
-    return host != nullptr && *host != '\0';
-}
-
 Result<client::Client> connect_daemon() {
-    const char* named = ::getenv("DRUPE_HOST");
-    const std::string host = named == nullptr ? "" : named;
-    if (!host.starts_with(kScheme)) {
-        return Error{ErrorCode::kInvalid, "the daemon's address '" + host + "': write unix://PATH"};
-    }
-    const std::string path = host.substr(kScheme.size());
+    TRY_ASSIGN(const engine::Paths paths, engine::find_paths());
+    const std::string own = paths.run + "/drupe.sock";
+    TRY_ASSIGN(const std::string path, daemon_socket(own));
     client::Client client(path);
     auto connected = client.connect();
     if (connected) return client;
     if (!nobody_listens(connected.error())) return connected.error();
-    TRY_ASSIGN(const engine::Paths paths, engine::find_paths());
-    if (path != paths.run + "/drupe.sock") {
-        return Error{ErrorCode::kIo,
-                     "Cannot connect to the daemon at " + host + ". Is druped running?"};
+    if (path != own) {
+        return Error{ErrorCode::kIo, std::string("Cannot connect to the daemon at ") +
+                                         std::string(kScheme) + path + ". Is druped running?"};
     }
     TRY(start_daemon(paths, path));
     for (int i = 0; i < kPolls && !connected; ++i) {
@@ -89,12 +94,16 @@ Result<client::Client> connect_daemon() {
         if (!connected && !nobody_listens(connected.error())) return connected.error();
     }
     if (connected) return client;
-    return Error{ErrorCode::kIo, "druped was started, but doesn't answer at " + host + ": see " +
+    return Error{ErrorCode::kIo, "druped was started, but doesn't answer at " + path + ": see " +
                                      paths.root + "/druped.log"};
 }
 
 std::string container_path(const std::string& name, const char* what) {
     return "/containers/" + client::escape(name) + what;
+}
+
+std::string image_path(const std::string& name, const char* what) {
+    return "/images/" + client::escape(name) + what;
 }
 
 client::Request make_request(std::string method, std::string path, client::Pairs query,
@@ -106,6 +115,22 @@ client::Request make_request(std::string method, std::string path, client::Pairs
     if (!json.empty()) request.headers = {{"Content-Type", "application/json"}};
     request.body = std::move(json);
     return request;
+}
+
+Result<nlohmann::json> ask(client::Client& client, const client::Request& request) {
+    TRY_ASSIGN(const auto answer, client.request(request));
+    return parse_json(answer.body);
+}
+
+Result<nlohmann::json> ask(const client::Request& request) {
+    TRY_ASSIGN(auto client, connect_daemon());
+    return ask(client, request);
+}
+
+Status order(const client::Request& request) {
+    TRY_ASSIGN(auto client, connect_daemon());
+    TRY(client.request(request));
+    return ok();
 }
 
 int ask_each(const std::vector<std::string>& names, const std::string& method, const char* what,

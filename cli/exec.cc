@@ -1,15 +1,20 @@
-#include <cerrno>
+#include <unistd.h>
+
 #include <csignal>
 
 #include "api/engine/detach_keys.h"
+#include "base/json_reader.h"
+#include "cli/attach.h"
 #include "cli/command.h"
 #include "cli/container_options.h"
 #include "cli/daemon.h"
-#include "cli/remote.h"
-#include "cli/session.h"
+#include "cli/hijacked_streams.h"
+#include "cli/terminal.h"
 
 namespace drupe::cli {
 namespace {
+
+using client::Client;
 
 struct ExecOptions {
     std::vector<std::string> operands;  // CONTAINER COMMAND [ARG...]
@@ -24,94 +29,102 @@ struct ExecOptions {
     std::string detach_keys = "ctrl-p,ctrl-q";
 };
 
-/// Docker's codes for a program that can't be started.
-int code_of(const Error& error) {
-    switch (error.os_errno) {
-        case ENOENT:
-        case ENOTDIR:
-            return 127;
-        case EACCES:
-        case EISDIR:
-        case ENOEXEC:
-        case EPERM:
-            return 126;
-        default:
-            return kFailure;
-    }
-}
-
-Result<engine::ExecRequest> make_request(const ExecOptions& options) {
-    engine::ExecRequest request;
-    request.argv.assign(options.operands.begin() + 1, options.operands.end());
+Result<std::vector<std::string>> environment(const ExecOptions& options) {
+    std::vector<std::string> env;
     for (const std::string& file : options.env_files) {
         TRY_ASSIGN(auto variables, read_env_file(file));
-        request.env.insert(request.env.end(), variables.begin(), variables.end());
+        env.insert(env.end(), variables.begin(), variables.end());
     }
-    for (const std::string& variable : options.env) add_variable(variable, request.env);
-    request.working_dir = options.working_dir;
-    request.user = options.user;
-    request.tty = options.tty;
-    request.privileged = options.privileged;
-    return request;
+    for (const std::string& variable : options.env) add_variable(variable, env);
+    return env;
+}
+
+/// The path of a new exec in the API.
+Result<std::string> create_exec(Client& client, const ExecOptions& options) {
+    const bool attached = !options.detach;
+    TRY_ASSIGN(const auto env, environment(options));
+    const nlohmann::json body{
+        {"Cmd", std::vector(options.operands.begin() + 1, options.operands.end())},
+        {"Env", env},
+        {"WorkingDir", options.working_dir},
+        {"User", options.user},
+        {"Tty", options.tty},
+        {"Privileged", options.privileged},
+        {"AttachStdin", attached && options.interactive},
+        {"AttachStdout", attached},
+        {"AttachStderr", attached},
+        {"DetachKeys", options.detach_keys}};
+    const std::string path = container_path(options.operands.front(), "/exec");
+    TRY_ASSIGN(const auto created, ask(client, make_request("POST", path, {}, dump_json(body))));
+    std::string id;
+    JsonReader in(created);
+    in.get("Id", id);
+    TRY(in.status());
+    return "/exec/" + client::escape(id);
+}
+
+std::string start_body(const ExecOptions& options) {
+    nlohmann::json body{{"Detach", options.detach}, {"Tty", options.tty}};
+    const TerminalSize size = terminal_size(STDIN_FILENO);
+    if (options.tty && size.rows != 0) body["ConsoleSize"] = {size.rows, size.columns};
+    return dump_json(body);
+}
+
+Result<int> exit_code(Client& client, const std::string& path) {
+    TRY_ASSIGN(const auto json, ask(client, make_request("GET", path + "/json")));
+    uint8_t code = 0;
+    JsonReader in(json);
+    in.get("ExitCode", code);
+    TRY(in.status());
+    return static_cast<int>(code);
+}
+
+/// As Docker's: a signal ends this command and leaves the program; a terminal's Ctrl-C is a byte.
+bool on_signal(Client& client, const std::string& path, bool tty, int number) {
+    if (number != SIGWINCH)
+        return number != SIGINT && number != SIGTERM && number != SIGHUP && number != SIGQUIT;
+    const TerminalSize size = terminal_size(STDIN_FILENO);
+    if (!tty || size.rows == 0) return true;
+    static_cast<void>(client.request(
+        make_request("POST", path + "/resize",
+                     {{"h", std::to_string(size.rows)}, {"w", std::to_string(size.columns)}})));
+    return true;
 }
 
 int exec(const ExecOptions& options) {
-    auto request = make_request(options);
-    if (!request) return fail(request.error());
-    StreamOptions wanted;
-    wanted.with_stdin = options.interactive && !options.detach;
-    wanted.with_stdout = !options.detach;
-    wanted.with_stderr = !options.detach;
-    wanted.tty = options.tty;
-    wanted.detach_keys = options.detach_keys;
-    if (auto keys = engine::parse_detach_keys(wanted.detach_keys); !keys) return fail(keys.error());
-    if (auto checked = check_terminal(wanted.tty, wanted.with_stdin); !checked) {
+    if (auto keys = engine::parse_detach_keys(options.detach_keys); !keys)
+        return fail(keys.error());
+    if (auto checked = check_terminal(options.tty, options.interactive && !options.detach);
+        !checked) {
         return fail(checked.error());
     }
-    if (over_api()) {
-        const engine::ExecRequest& r = request.value();
-        return remote_exec({options.operands.front(), r.argv, r.env, r.working_dir, r.user, r.tty,
-                            options.interactive, r.privileged, options.detach,
-                            options.detach_keys});
+    auto client = connect_daemon();
+    if (!client) return fail(client.error());
+    const auto path = create_exec(client.value(), options);
+    if (!path) return fail(path.error());
+    const auto start = make_request("POST", path.value() + "/start", {}, start_body(options));
+    if (options.detach) {
+        const auto started = client.value().request(start);
+        return started ? 0 : fail(started.error(), code_of_start(started.error()));
     }
-    auto streams = Streams::make(wanted);
-    if (!streams) return fail(streams.error());
-    if (options.tty) {
-        const TerminalSize size = terminal_size(STDIN_FILENO);
-        request.value().rows = size.rows;
-        request.value().columns = size.columns;
-    }
-    request.value().stdio = streams.value().take_far_ends();
-    auto local = open_engine();
-    if (!local) return fail(local.error());
     auto signals = SignalPipe::install();
     if (!signals) return fail(signals.error());
-    auto session =
-        local.value()->engine->exec(options.operands.front(), std::move(request).value());
-    if (!session) return fail(session.error(), code_of(session.error()));
-    if (options.detach) return 0;
-
-    control::Request wait;
-    wait.op = control::Op::kWait;
-    wait.session = session.value().session;
-    const auto wait_id = session.value().client.send(std::move(wait));
-    if (!wait_id) return fail(wait_id.error());
-    if (auto started = streams.value().start(); !started) return fail(started.error());
-    // As Docker's: a signal ends this command and leaves the program; a terminal's Ctrl-C is a
-    // byte.
-    Foreground foreground(streams.value(), signals.value(), options.tty, false);
-    auto left = foreground.stay(session.value().client, session.value().session, wait_id.value());
-    streams.value().restore_terminal();
-    if (!left) return fail(left.error());
-    if (left.value().detached) return options.tty ? 0 : 128 + SIGINT;
-    if (left.value().output_lost) return 128 + SIGPIPE;
-    if (!left.value().reply) {
-        return fail({ErrorCode::kIo, "the container ended while this ran in it"}, 137);
-    }
-    if (!left.value().reply->error.empty()) {
-        return fail({ErrorCode::kIo, left.value().reply->error}, 137);
-    }
-    return left.value().reply->exit ? static_cast<int>(left.value().reply->exit->status) : kFailure;
+    HijackedStreams streams;
+    auto connection = client.value().hijack(start);
+    if (!connection) return fail(connection.error());
+    streams.connection = std::move(connection).value();
+    streams.tty = options.tty;
+    streams.with_stdin = options.interactive;
+    streams.detach_keys = options.detach_keys;
+    const auto end = stay_with_streams(std::move(streams), signals.value(), [&](int number) {
+        return on_signal(client.value(), path.value(), options.tty, number);
+    });
+    restore_terminal();
+    if (!end) return fail(end.error());
+    if (end.value() == StreamsEnd::kDetached) return options.tty ? 0 : 128 + SIGINT;
+    if (end.value() == StreamsEnd::kOutputLost) return 128 + SIGPIPE;
+    const auto code = exit_code(client.value(), path.value());
+    return code ? code.value() : fail(code.error());
 }
 
 }  // namespace

@@ -25,36 +25,36 @@ struct Line {
     std::string comment;
 };
 
-Line line_of(const engine::HistoryEntry& entry, const HistoryOptions& options, uint64_t now_ns) {
+Line line_of(const ListedStep& step, const HistoryOptions& options, uint64_t now_ns) {
     Line line;
-    line.id = entry.id;
-    if (!options.no_trunc && entry.id.starts_with("sha256:")) {
-        line.id = entry.id.substr(kAlgorithmBytes, kShortDigits);
+    line.id = step.id;
+    if (!options.no_trunc && step.id.starts_with("sha256:")) {
+        line.id = step.id.substr(kAlgorithmBytes, kShortDigits);
     }
     line.age = "N/A";
-    if (entry.created_s > 0) {
-        const auto created = static_cast<uint64_t>(entry.created_s);
+    if (step.created_s > 0) {
+        const auto created = static_cast<uint64_t>(step.created_s);
         const uint64_t now = now_ns / kNano;
         line.created = engine::time_text(created * kNano);
         line.age = engine::human_duration(now > created ? now - created : 0) + " ago";
     }
-    line.command = entry.created_by;
+    line.command = step.created_by;
     std::replace(line.command.begin(), line.command.end(), '\t', ' ');
     if (!options.no_trunc) line.command = ellipsis(line.command, kCommandWidth);
-    line.size = human_size(entry.size_bytes);
-    line.comment = entry.comment;
+    line.size = human_size(step.size_bytes);
+    line.comment = step.comment;
     return line;
 }
 
 }  // namespace
 
-Result<std::string> history_text(const std::vector<engine::HistoryEntry>& entries,
+Result<std::string> history_text(const std::vector<ListedStep>& steps,
                                  const HistoryOptions& options, uint64_t now_ns) {
     nlohmann::json items = nlohmann::json::array();
     std::string ids;
     Table table({"IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"});
-    for (const engine::HistoryEntry& entry : entries) {
-        const Line line = line_of(entry, options, now_ns);
+    for (const ListedStep& step : steps) {
+        const Line line = line_of(step, options, now_ns);
         ids += line.id + "\n";
         table.row({line.id, line.age, line.command, line.size, line.comment});
         items.push_back({{"ID", line.id},

@@ -1,12 +1,21 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
-#include "api/engine/images.h"
 #include "base/result.h"
 
 namespace drupe::cli {
+
+/// A step of how an image was made.
+struct ListedStep {
+    std::string id;         ///< Of the image, for the last step of all; else "<missing>".
+    int64_t created_s = 0;  ///< 0: not known.
+    std::string created_by;
+    std::string comment;
+    uint64_t size_bytes = 0;
+};
 
 struct HistoryOptions {
     bool quiet = false;
@@ -14,7 +23,7 @@ struct HistoryOptions {
     std::string format;
 };
 /// A line for each step, as `docker history` prints it.
-[[nodiscard]] Result<std::string> history_text(const std::vector<engine::HistoryEntry>& entries,
+[[nodiscard]] Result<std::string> history_text(const std::vector<ListedStep>& steps,
                                                const HistoryOptions& options, uint64_t now_ns);
 
 }  // namespace drupe::cli

@@ -1,7 +1,5 @@
 #include "cli/image_list.h"
 
-#include <fnmatch.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -21,7 +19,7 @@ constexpr size_t kAlgorithmBytes = 7;  // of "sha256:"
 struct Line {
     std::string repository;
     std::string tag;
-    const engine::ImageSummary* image;
+    const ListedImage* image;
 };
 
 /// A digest is no tag.
@@ -36,8 +34,7 @@ Line split(const std::string& reference) {
     return {reference.substr(0, colon), reference.substr(colon + 1), nullptr};
 }
 
-std::vector<Line> lines_of(const std::vector<engine::ImageSummary>& images,
-                           const std::string& name) {
+std::vector<Line> lines_of(const std::vector<ListedImage>& images, const std::string& name) {
     std::vector<Line> lines;
     for (const auto& image : images) {
         if (image.references.empty() && name.empty()) lines.push_back({"<none>", "<none>", &image});
@@ -52,81 +49,18 @@ std::vector<Line> lines_of(const std::vector<engine::ImageSummary>& images,
     return lines;
 }
 
-std::string digest_text(const engine::ImageSummary& image) {
+std::string digest_text(const ListedImage& image) {
     return image.digest.empty() ? "<none>" : image.digest;
-}
-
-bool matches_any(const std::vector<std::string>& patterns, const std::string& reference) {
-    const std::string repository = reference.substr(0, reference.rfind(':'));
-    return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
-        return ::fnmatch(pattern.c_str(), reference.c_str(), FNM_PATHNAME) == 0 ||
-               ::fnmatch(pattern.c_str(), repository.c_str(), FNM_PATHNAME) == 0;
-    });
-}
-
-bool has_label(const engine::ImageSummary& image, const std::string& text) {
-    const size_t equals = text.find('=');
-    const auto label = image.labels.find(text.substr(0, equals));
-    return label != image.labels.end() &&
-           (equals == std::string::npos || label->second == text.substr(equals + 1));
 }
 
 }  // namespace
 
-Result<ImageFilter> parse_image_filter(
-    const std::vector<std::string>& texts,
-    const std::function<Result<int64_t>(const std::string& name)>& created) {
-    ImageFilter filter;
-    for (const std::string& text : texts) {
-        const size_t equals = text.find('=');
-        const std::string key = text.substr(0, equals);
-        const std::string value = equals == std::string::npos ? "" : text.substr(equals + 1);
-        if (key == "dangling" && (value == "true" || value == "1")) {
-            filter.dangling = true;
-        } else if (key == "dangling" && (value == "false" || value == "0")) {
-            filter.dangling = false;
-        } else if (key == "reference" && !value.empty()) {
-            filter.references.push_back(value);
-        } else if (key == "label" && !value.empty()) {
-            filter.labels.push_back(value);
-        } else if (key == "before" && !value.empty()) {
-            TRY_ASSIGN(filter.before_s, created(value));
-        } else if (key == "since" && !value.empty()) {
-            TRY_ASSIGN(filter.since_s, created(value));
-        } else {
-            return Error{
-                ErrorCode::kInvalid,
-                "invalid filter '" + text +
-                    "': it takes dangling=true|false, reference=PATTERN, label=KEY[=VALUE], "
-                    "before=IMAGE and since=IMAGE"};
-        }
-    }
-    return filter;
-}
-
-void apply_filter(std::vector<engine::ImageSummary>& images, const ImageFilter& filter) {
-    std::erase_if(images, [&](engine::ImageSummary& image) {
-        if (filter.dangling && *filter.dangling != image.references.empty()) return true;
-        if (filter.before_s && image.created_s >= *filter.before_s) return true;
-        if (filter.since_s && image.created_s <= *filter.since_s) return true;
-        if (!std::all_of(filter.labels.begin(), filter.labels.end(),
-                         [&](const std::string& label) { return has_label(image, label); })) {
-            return true;
-        }
-        if (filter.references.empty()) return false;
-        std::erase_if(image.references, [&](const std::string& reference) {
-            return !matches_any(filter.references, reference);
-        });
-        return image.references.empty();
-    });
-}
-
-Result<std::string> image_list_text(const std::vector<engine::ImageSummary>& images,
+Result<std::string> image_list_text(const std::vector<ListedImage>& images,
                                     const ImageListOptions& options, uint64_t now_ns) {
     const auto id_text = [&](const std::string& id) {
         return options.no_trunc ? id : id.substr(kAlgorithmBytes, kShortDigits);
     };
-    const auto age = [&](const engine::ImageSummary& image) {
+    const auto age = [&](const ListedImage& image) {
         const auto created = static_cast<uint64_t>(std::max<int64_t>(image.created_s, 0));
         return engine::human_duration(now_ns / kNano > created ? now_ns / kNano - created : 0) +
                " ago";

@@ -1,16 +1,61 @@
 // drupe images, tag and rmi.
 
-#include "api/engine/images.h"
-
 #include <fmt/format.h>
 
 #include "api/engine/clock.h"
-#include "api/engine/local.h"
+#include "base/json_reader.h"
 #include "cli/command.h"
+#include "cli/daemon.h"
+#include "cli/filters.h"
 #include "cli/image_list.h"
-#include "cli/session.h"
+#include "imagefs/oci/reference.h"
 
 namespace drupe::cli {
+namespace {
+
+constexpr size_t kMaxNames = 10'000;
+
+/// An image of GET /images/json.
+Result<ListedImage> read_image(const nlohmann::json& value) {
+    ListedImage image;
+    std::vector<std::string> digests;
+    JsonReader in(value, "image");
+    in.get("Id", image.id);
+    in.get_list("RepoTags", image.references, kMaxNames);
+    in.get_list("RepoDigests", digests, kMaxNames);
+    in.get("Created", image.created_s);
+    in.get("Size", image.size_bytes);
+    TRY(in.status());
+    if (!digests.empty()) image.digest = digests.front().substr(digests.front().find('@') + 1);
+    return image;
+}
+
+Result<std::string> list(const client::Pairs& query, const ImageListOptions& options) {
+    TRY_ASSIGN(const auto json, ask(make_request("GET", "/images/json", query)));
+    if (!json.is_array()) return Error{ErrorCode::kCorrupt, "the daemon's answer is no list"};
+    std::vector<ListedImage> images;
+    for (const auto& item : json) {
+        TRY_ASSIGN(auto image, read_image(item));
+        images.push_back(std::move(image));
+    }
+    return image_list_text(images, options, engine::realtime_ns());
+}
+
+/// What a removal did, a line for each name and image: "Untagged: x:1", "Deleted: sha256:...".
+Result<std::string> report_text(const nlohmann::json& report) {
+    if (!report.is_array()) return Error{ErrorCode::kCorrupt, "the daemon's answer is no list"};
+    std::string text;
+    for (const auto& step : report) {
+        if (!step.is_object()) continue;
+        for (const auto& [what, name] : step.items()) {
+            if (!name.is_string()) continue;
+            text += (text.empty() ? "" : "\n") + what + ": " + name.get<std::string>();
+        }
+    }
+    return text;
+}
+
+}  // namespace
 
 int images_command(int argc, char** argv) {
     ImageListOptions options;
@@ -31,22 +76,12 @@ int images_command(int argc, char** argv) {
     args.example("drupe images", "all");
     args.example("drupe images -q -f dangling=true", "ids of those without a name");
     if (const auto code = args.parse(argc, argv)) return *code;
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    auto images = local.value()->images->list();
-    if (!images) return fail(images.error());
-    const auto created = [&](const std::string& name) -> Result<int64_t> {
-        TRY_ASSIGN(const std::string id, local.value()->images->id_of(name));
-        for (const auto& image : images.value()) {
-            if (image.id == id) return image.created_s;
-        }
-        return Error{ErrorCode::kNotFound, "No such image: " + name};
-    };
-    const auto filter = parse_image_filter(filter_texts, created);
-    if (!filter) return fail(filter.error());
-    apply_filter(images.value(), filter.value());
+    const auto filters = filters_json(filter_texts);
+    if (!filters) return fail(filters.error());
+    client::Pairs query;
+    if (!filter_texts.empty()) query.emplace_back("filters", filters.value());
     options.name = names.empty() ? "" : names.front();
-    const auto text = image_list_text(images.value(), options, engine::realtime_ns());
+    const auto text = list(query, options);
     return text ? print(text.value()) : fail(text.error());
 }
 
@@ -56,9 +91,15 @@ int tag_command(int argc, char** argv) {
     args.operands(names, 2, 2);
     args.example("drupe tag app:latest app:1.4", "keep this state under a name");
     if (const auto code = args.parse(argc, argv)) return *code;
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    auto tagged = local.value()->images->tag(names[0], names[1]);
+    const auto target = imagefs::oci::Reference::parse(names[1]);
+    if (!target) return fail(target.error());
+    const auto& to = target.value();
+    if (to.digest) {
+        return fail({ErrorCode::kInvalid, "refusing to create a tag with a digest reference"});
+    }
+    const auto tagged =
+        order(make_request("POST", image_path(names[0], "/tag"),
+                           {{"repo", to.registry + "/" + to.repository}, {"tag", to.tag}}));
     return tagged ? 0 : fail(tagged.error());
 }
 
@@ -72,20 +113,13 @@ int rmi_command(int argc, char** argv) {
     args.operands(names, 1, SIZE_MAX);
     args.example("drupe rmi app:1.3", "an old one");
     if (const auto code = args.parse(argc, argv)) return *code;
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    const auto users_of = [&](const std::string& id) -> Result<std::vector<engine::ImageUser>> {
-        TRY_ASSIGN(const auto containers, local.value()->engine->of_image(id));
-        std::vector<engine::ImageUser> users;
-        for (const auto& container : containers) {
-            users.push_back({container.id, container.state == engine::State::kRunning ||
-                                               container.state == engine::State::kPaused});
-        }
-        return users;
-    };
+    auto client = connect_daemon();
+    if (!client) return fail(client.error());
+    const client::Pairs query = force ? client::Pairs{{"force", "1"}} : client::Pairs{};
     return for_each(names, [&](const std::string& name) -> Result<std::string> {
-        TRY_ASSIGN(const auto report, local.value()->images->remove(name, force, users_of));
-        return fmt::format("{}", fmt::join(report, "\n"));
+        TRY_ASSIGN(const auto report,
+                   ask(client.value(), make_request("DELETE", image_path(name), query)));
+        return report_text(report);
     });
 }
 

@@ -1,12 +1,7 @@
-#include "api/engine/inspect.h"
-
 #include <nlohmann/json.hpp>
 
-#include "api/engine/local.h"
 #include "cli/command.h"
 #include "cli/daemon.h"
-#include "cli/remote.h"
-#include "cli/session.h"
 #include "cli/template.h"
 
 namespace drupe::cli {
@@ -14,23 +9,22 @@ namespace {
 
 constexpr int kIndent = 4;
 
-Result<std::string> describe(engine::Local& local, const std::string& name,
+/// The document of a container or an image, as the daemon has it.
+Result<std::string> describe(client::Client& client, const std::string& name,
                              const std::string& type) {
     if (type != "image") {
-        const auto container = local.engine->find(name);
-        if (container) {
-            const auto& c = container.value();
-            return engine::inspect_json(c, local.engine->paths().log_file(c.id));
-        }
+        auto container = client.request(make_request("GET", container_path(name, "/json")));
+        if (container) return std::move(container).value().body;
         if (container.error().code != ErrorCode::kNotFound || type == "container") {
             return container.error();
         }
     }
-    auto image = local.images->inspect(name);
-    if (!image && image.error().code == ErrorCode::kNotFound && type.empty()) {
+    auto image = client.request(make_request("GET", image_path(name, "/json")));
+    if (image) return std::move(image).value().body;
+    if (image.error().code == ErrorCode::kNotFound && type.empty()) {
         return Error{ErrorCode::kNotFound, "No such object: " + name};
     }
-    return image;
+    return image.error();
 }
 
 }  // namespace
@@ -52,18 +46,13 @@ int inspect_command(int argc, char** argv) {
     if (!type.empty() && type != "container" && type != "image") {
         return fail({ErrorCode::kInvalid, "--type is 'container' or 'image'"}, kUsageError);
     }
-    engine::Local* local = nullptr;
-    if (!over_api()) {
-        const auto opened = open_engine();
-        if (!opened) return fail(opened.error());
-        local = opened.value();
-    }
+    auto client = connect_daemon();
+    if (!client) return fail(client.error());
     auto documents = nlohmann::ordered_json::array();
     std::string rendered;
     int code = 0;
     for (const std::string& name : names) {
-        const auto text =
-            local == nullptr ? remote_inspect(name, type) : describe(*local, name, type);
+        const auto text = describe(client.value(), name, type);
         if (!text) {
             code = fail(text.error());
             continue;

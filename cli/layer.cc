@@ -9,7 +9,7 @@
 #include "api/engine/images.h"
 #include "base/json_reader.h"
 #include "cli/command.h"
-#include "cli/session.h"
+#include "cli/local_engine.h"
 #include "cli/text.h"
 #include "imagefs/store/layer_file.h"
 

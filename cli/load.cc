@@ -1,52 +1,60 @@
 // drupe load and drupe import.
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <csignal>
 
-#include "api/engine/local.h"
 #include "base/fd.h"
 #include "cli/command.h"
-#include "cli/session.h"
-#include "imagefs/store/store_files.h"
+#include "cli/daemon.h"
+#include "cli/progress.h"
+#include "cli/tar_stream.h"
+#include "imagefs/oci/reference.h"
 
 namespace drupe::cli {
 namespace {
 
-constexpr size_t kCopyBytes = 1 << 20;
-
-/// Standard input as a file, which importers need (they seek). Locked while it lives, as every file
-/// there has to be: the importer's store removes what nobody holds.
-Result<imagefs::TmpFile> spool_input(const std::string& folder) {
-    if (::isatty(STDIN_FILENO) != 0) {
-        return Error{ErrorCode::kInvalid,
-                     "standard input is a terminal: name a file with -i, or redirect one"};
+/// What is sent to the daemon: a file, a folder as a tar, or standard input.
+class Input {
+  public:
+    Status open(const std::string& path) {
+        if (path.empty() || path == "-") {
+            if (::isatty(STDIN_FILENO) == 0) return ok();
+            return Error{ErrorCode::kInvalid,
+                         "standard input is a terminal: name a file with -i, or redirect one"};
+        }
+        struct stat st {};
+        if (::stat(path.c_str(), &st) < 0) return os_error("open " + path);
+        if (S_ISDIR(st.st_mode)) {
+            TRY_ASSIGN(folder_, PackedStream::begin(path + "/.", "."));
+            return ok();
+        }
+        TRY_ASSIGN(file_, open_file(path, O_RDONLY));
+        return ok();
     }
-    TRY_ASSIGN(imagefs::TmpFile file, imagefs::TmpFile::create(folder));
-    std::string buffer(kCopyBytes, '\0');
-    for (;;) {
-        const ssize_t n = ::read(STDIN_FILENO, buffer.data(), buffer.size());
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return os_error("read standard input");
-        if (n == 0) return file;
-        TRY(write_all(file.fd(), std::as_bytes(std::span(buffer.data(), static_cast<size_t>(n)))));
+    client::BodySource source() {
+        if (folder_ != nullptr) return folder_->source();
+        return body_from(file_.valid() ? file_.get() : STDIN_FILENO);
     }
-}
 
-/// Calls work with a path: the one named, or that of a copy of standard input.
-int with_input(engine::Local& local, const std::string& path,
-               const std::function<int(const std::string&)>& work) {
-    if (!path.empty() && path != "-") return work(path);
-    const auto input = spool_input(local.engine->paths().root + "/tmp");
-    if (!input) return fail(input.error());
-    return work(input.value().path());
-}
+  private:
+    Fd file_;
+    std::unique_ptr<PackedStream> folder_;
+};
 
-engine::Say reporter(bool quiet) {
-    if (quiet) return {};
-    return [](std::string_view line) {
-        std::fprintf(stderr, "%.*s\n", static_cast<int>(line.size()), line.data());
-    };
+/// Sends it; what the daemon says about it goes to sink.
+Status upload(const std::string& input_path, const std::string& path, client::Pairs query,
+              const std::function<Status(const ProgressLine&)>& sink) {
+    Input input;
+    TRY(input.open(input_path));
+    auto request = make_request("POST", path, std::move(query));
+    request.headers = {{"Content-Type", "application/x-tar"}};
+    request.source = input.source();
+    ::signal(SIGPIPE, SIG_IGN);  // the daemon may have refused it before its end
+    TRY_ASSIGN(auto client, connect_daemon());
+    return watch_progress(client, request, sink);
 }
 
 }  // namespace
@@ -67,36 +75,40 @@ int load_command(int argc, char** argv) {
                  "from a registry, by skopeo");
     if (const auto code = args.parse(argc, argv)) return *code;
     if (!operands.empty()) path = operands.front();
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    return with_input(*local.value(), path, [&](const std::string& file) {
-        const auto loaded = local.value()->images->load(file, tag, reporter(quiet));
-        if (!loaded) return fail(loaded.error());
-        std::string text;
-        for (const std::string& name : loaded.value()) {
-            text += (name.starts_with("sha256:") ? "Loaded image ID: " : "Loaded image: ") + name +
-                    "\n";
-        }
-        return print(text);
-    });
+    client::Pairs query{{"quiet", quiet ? "1" : "0"}};
+    if (!tag.empty()) query.emplace_back("drupe.tag", tag);
+    std::string loaded;
+    const auto done =
+        upload(path, "/images/load", std::move(query), [&](const ProgressLine& line) -> Status {
+            if (!line.stream.empty()) loaded += line.stream + "\n";
+            if (!quiet && !line.status.empty()) std::fprintf(stderr, "%s\n", line.status.c_str());
+            return ok();
+        });
+    return done ? print(loaded) : fail(done.error());
 }
 
 int import_command(int argc, char** argv) {
     std::vector<std::string> operands;
-    bool quiet = true;
     Args args("import", "FILE|FOLDER|- [NAME[:TAG]]",
               "Make an image of one layer of a root file system: a tar or a folder.");
     args.operands(operands, 1, 2);
     args.example("mmdebstrap bookworm - | drupe import - debian:mine", "a Debian of your own");
     args.example("drupe import ./rootfs app:dev", "a folder");
     if (const auto code = args.parse(argc, argv)) return *code;
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    const std::string name = operands.size() > 1 ? operands[1] : "";
-    return with_input(*local.value(), operands[0], [&](const std::string& file) {
-        const auto id = local.value()->images->import(file, name, reporter(quiet));
-        return id ? print(id.value() + "\n") : fail(id.error());
-    });
+    client::Pairs query{{"fromSrc", "-"}};
+    if (operands.size() > 1) {
+        const auto name = imagefs::oci::Reference::parse(operands[1]);
+        if (!name) return fail(name.error());
+        query.emplace_back("repo", name.value().registry + "/" + name.value().repository);
+        query.emplace_back("tag", name.value().tag);
+    }
+    std::string id;
+    const auto done =
+        upload(operands[0], "/images/create", std::move(query), [&](const ProgressLine& line) {
+            id = line.status;
+            return ok();
+        });
+    return done ? print(id + "\n") : fail(done.error());
 }
 
 }  // namespace drupe::cli

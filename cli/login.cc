@@ -7,11 +7,17 @@
 #include <cstdio>
 
 #include "base/fd.h"
+#include "base/json_reader.h"
 #include "cli/command.h"
-#include "cli/session.h"
+#include "cli/daemon.h"
+#include "imagefs/oci/reference.h"
+#include "imagefs/registry/credentials.h"
 
 namespace drupe::cli {
 namespace {
+
+using imagefs::oci::registry_of_address;
+using imagefs::registry::CredentialFile;
 
 constexpr size_t kMaxPasswordBytes = 64 << 10;
 
@@ -71,6 +77,14 @@ Status complete(LoginOptions& options) {
     return ok();
 }
 
+/// Checked by the daemon, kept by this user.
+Status log_in(const std::string& registry, const LoginOptions& options) {
+    const nlohmann::json body{
+        {"username", options.user}, {"password", options.password}, {"serveraddress", registry}};
+    TRY(order(make_request("POST", "/auth", {}, dump_json(body))));
+    return CredentialFile::of_user().store(registry, {options.user, options.password, {}});
+}
+
 }  // namespace
 
 int login_command(int argc, char** argv) {
@@ -88,10 +102,7 @@ int login_command(int argc, char** argv) {
                  "without a terminal");
     if (const auto code = args.parse(argc, argv)) return *code;
     if (auto done = complete(options); !done) return fail(done.error());
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    const std::string server = servers.empty() ? "" : servers.front();
-    const auto done = local.value()->images->log_in(server, options.user, options.password);
+    const auto done = log_in(registry_of_address(servers.empty() ? "" : servers.front()), options);
     return done ? print("Login Succeeded\n") : fail(done.error());
 }
 
@@ -101,13 +112,11 @@ int logout_command(int argc, char** argv) {
     args.operands(servers, 0, 1);
     args.example("drupe logout registry.example", "of one registry");
     if (const auto code = args.parse(argc, argv)) return *code;
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    const std::string server = servers.empty() ? "" : servers.front();
-    const auto done = local.value()->images->log_out(server);
+    const auto done = CredentialFile::of_user().erase(
+        registry_of_address(servers.empty() ? "" : servers.front()));
     if (!done) return fail(done.error());
     return print(fmt::format("Removing login credentials for {}\n",
-                             server.empty() ? "https://index.docker.io/v1/" : server));
+                             servers.empty() ? "https://index.docker.io/v1/" : servers.front()));
 }
 
 }  // namespace drupe::cli

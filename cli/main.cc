@@ -1,4 +1,4 @@
-// drupe: arguments -> engine -> output. No machine logic here.
+// drupe: arguments -> the API (api/client) -> output.
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -56,9 +56,6 @@ constexpr std::array kCommands{
     CommandInfo{"doctor", "Check whether this host can run microVMs", doctor_command},
     CommandInfo{"version", "Print the version", version_command},
 };
-/// Started by drupe itself, with what is left to do after it has answered.
-constexpr CommandInfo kCleanUp{"clean-up", "", clean_up_command};
-
 std::string usage() {
     std::string text =
         "Usage:  drupe COMMAND [OPTIONS]\n\nMicroVMs that feel like containers: each has its own "
@@ -72,17 +69,14 @@ std::string usage() {
            "  drupe run --rm busybox uname -r          # the built-in image; no network needed\n"
            "  drupe load -i image.tar && drupe images  # images from docker save, skopeo, umoci\n"
            "  drupe run -it debian:12 bash\n\n"
-           "State is in $DRUPE_ROOT (default /var/lib/drupe). With -H "
-           "unix:///run/drupe/drupe.sock\n"
-           "in front of the command (or in $DRUPE_HOST) druped does the work of run, create, "
-           "start,\n"
-           "stop, kill, pause, unpause, wait, attach, exec, logs, ps, inspect and rm; it is "
-           "started if\n"
-           "it doesn't run.\n";
+           "druped does the work, and is started if it doesn't run. Its socket is "
+           "/run/drupe/drupe.sock, or\n"
+           "what -H unix://PATH in front of the command (or $DRUPE_HOST) says; its state is in "
+           "$DRUPE_ROOT\n"
+           "(default /var/lib/drupe).\n";
 }
 
 const CommandInfo* find(const char* name) {
-    if (std::strcmp(name, kCleanUp.name) == 0) return &kCleanUp;
     const auto* const found = std::find_if(
         kCommands.begin(), kCommands.end(),
         [&](const CommandInfo& command) { return std::strcmp(command.name, name) == 0; });

@@ -1,14 +1,52 @@
 #include <algorithm>
 
 #include "api/engine/clock.h"
-#include "api/engine/local.h"
+#include "base/json_reader.h"
 #include "cli/command.h"
 #include "cli/container_list.h"
 #include "cli/daemon.h"
-#include "cli/remote.h"
-#include "cli/session.h"
+#include "cli/filters.h"
 
 namespace drupe::cli {
+namespace {
+
+/// A container of GET /containers/json.
+Result<ListedContainer> read_container(const nlohmann::json& value) {
+    constexpr uint64_t kNano = 1'000'000'000;
+    ListedContainer c;
+    std::vector<std::string> names;
+    uint64_t created_s = 0;
+    JsonReader in(value, "container");
+    in.get("Id", c.id);
+    in.get_list("Names", names, 64);
+    in.get("Image", c.image);
+    in.get("Command", c.command);
+    in.get("Created", created_s);
+    in.get("State", c.state);
+    in.get("Status", c.status);
+    const nlohmann::json* labels = in.object("Labels");
+    TRY(in.status());
+    if (!names.empty()) c.name = names.front().substr(names.front().starts_with('/') ? 1 : 0);
+    c.created_at_ns = std::min(created_s, UINT64_MAX / kNano) * kNano;
+    if (labels == nullptr) return c;
+    for (const auto& [name, text] : labels->items()) {
+        if (text.is_string()) c.labels[name] = text.get<std::string>();
+    }
+    return c;
+}
+
+Result<std::string> list(const client::Pairs& query, const ListOptions& options) {
+    TRY_ASSIGN(const auto json, ask(make_request("GET", "/containers/json", query)));
+    if (!json.is_array()) return Error{ErrorCode::kCorrupt, "the daemon's answer is no list"};
+    std::vector<ListedContainer> containers;
+    for (const auto& item : json) {
+        TRY_ASSIGN(auto container, read_container(item));
+        containers.push_back(std::move(container));
+    }
+    return list_text(containers, options, engine::realtime_ns());
+}
+
+}  // namespace
 
 int ps_command(int argc, char** argv) {
     bool all = false;
@@ -26,21 +64,12 @@ int ps_command(int argc, char** argv) {
     args.example("drupe ps -a --filter status=exited", "what has ended");
     args.example("drupe ps --format '{{.Names}}: {{.Status}}'", "two columns of it");
     if (const auto code = args.parse(argc, argv)) return *code;
-    const auto filters = parse_filters(filter_texts);
+    const auto filters = filters_json(filter_texts);
     if (!filters) return fail(filters.error());
-    if (over_api()) return remote_ps(all, filters.value(), options);
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    auto containers = local.value()->engine->list();
-    if (!containers) return fail(containers.error());
-    // As Docker's: who asks for a status wants to see it.
-    all = all || std::any_of(filters.value().begin(), filters.value().end(),
-                             [](const auto& f) { return f.key == "status" || f.key == "exited"; });
-    std::erase_if(containers.value(), [&](const engine::Container& c) {
-        const bool up = c.state == engine::State::kRunning || c.state == engine::State::kPaused;
-        return (!all && !up) || !matches(c, filters.value());
-    });
-    const auto text = list_text(containers.value(), options, engine::realtime_ns());
+    client::Pairs query;
+    if (all) query.emplace_back("all", "1");
+    if (!filter_texts.empty()) query.emplace_back("filters", filters.value());
+    const auto text = list(query, options);
     return text ? print(text.value()) : fail(text.error());
 }
 

@@ -7,8 +7,10 @@
 
 #include "cli/command.h"
 #include "cli/container_options.h"
+#include "cli/daemon.h"
 #include "cli/layer_progress.h"
-#include "cli/session.h"
+#include "cli/progress.h"
+#include "cli/registry_auth.h"
 #include "cli/terminal.h"
 #include "imagefs/oci/reference.h"
 
@@ -17,11 +19,22 @@ namespace {
 
 using imagefs::oci::Reference;
 
-engine::Watch watch_on(std::FILE* out) {
+/// Shows what the daemon says of a transfer.
+Status transfer(client::Client& client, const client::Request& request, bool quiet,
+                std::FILE* out) {
     const int fd = ::fileno(out);
     const TerminalSize size = ::isatty(fd) != 0 ? terminal_size(fd) : TerminalSize{};
-    auto lines = std::make_shared<LayerLines>(out, size.rows, size.columns);
-    return [lines](const engine::LayerProgress& layer) { lines->show(layer); };
+    LayerLines layers(out, size.rows, size.columns);
+    return watch_progress(client, request, [&](const ProgressLine& line) -> Status {
+        if (quiet) return ok();
+        if (line.is_layer) {
+            layers.show({line.id, line.status, line.bytes, line.total_bytes});
+        } else if (!line.status.empty()) {
+            fmt::print(out, "{}{}\n", line.id.empty() ? "" : line.id + ": ", line.status);
+        }
+        std::fflush(out);
+        return ok();
+    });
 }
 
 bool says_tag(const std::string& name) {
@@ -31,38 +44,16 @@ bool says_tag(const std::string& name) {
 
 }  // namespace
 
-Result<engine::PullReport> pull_image(engine::Local& local, const std::string& name, bool quiet,
-                                      std::FILE* out) {
+Status pull_image(client::Client& client, const std::string& name, bool quiet, std::FILE* out) {
     TRY_ASSIGN(const Reference reference, Reference::parse(name));
-    if (quiet) return local.images->pull(name, {});
-    if (!says_tag(name)) fmt::print(out, "Using default tag: latest\n");
-    fmt::print(out, "{}: Pulling from {}\n",
-               reference.digest ? reference.digest->to_string() : reference.tag,
-               reference.repository);
-    std::fflush(out);
-    TRY_ASSIGN(auto report, local.images->pull(name, watch_on(out)));
-    fmt::print(out, "Digest: {}\nStatus: {} for {}\n", report.digest,
-               report.is_newer ? "Downloaded newer image" : "Image is up to date",
-               reference.familiar());
-    std::fflush(out);
-    return report;
-}
-
-Status provide_image(engine::Local& local, const std::string& name, const std::string& policy,
-                     bool quiet) {
-    if (policy == "never") return ok();
-    if (policy == "missing") {
-        TRY_ASSIGN(const bool there, local.images->has(name));
-        if (there) return ok();
-    }
-    const auto reference = Reference::parse(name);
-    // An id can't be pulled: what there is of it says the engine.
-    if (!reference || name.starts_with("sha256:")) return ok();
-    if (policy == "missing" && !quiet) {
-        fmt::print(stderr, "Unable to find image '{}' locally\n", reference.value().familiar());
-    }
-    TRY(pull_image(local, name, quiet, stderr));
-    return ok();
+    const std::string repository = reference.registry + "/" + reference.repository;
+    auto request =
+        make_request("POST", "/images/create",
+                     {{"fromImage", repository},
+                      {"tag", reference.digest ? reference.digest->to_string() : reference.tag}});
+    TRY_ASSIGN(request.headers, registry_auth(reference.registry));
+    if (!quiet && !says_tag(name)) fmt::print(out, "Using default tag: latest\n");
+    return transfer(client, request, quiet, out);
 }
 
 int pull_command(int argc, char** argv) {
@@ -77,10 +68,12 @@ int pull_command(int argc, char** argv) {
     args.example("drupe pull registry.example:5000/team/app", "from another registry");
     if (const auto code = args.parse(argc, argv)) return *code;
     if (auto checked = check_platform(platform); !checked) return fail(checked.error());
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    const auto pulled = pull_image(*local.value(), names.front(), quiet, stdout);
-    return pulled ? print(pulled.value().reference + "\n") : fail(pulled.error());
+    const auto reference = Reference::parse(names.front());
+    if (!reference) return fail(reference.error());
+    auto client = connect_daemon();
+    if (!client) return fail(client.error());
+    const auto pulled = pull_image(client.value(), names.front(), quiet, stdout);
+    return pulled ? print(reference.value().canonical() + "\n") : fail(pulled.error());
 }
 
 int push_command(int argc, char** argv) {
@@ -94,20 +87,20 @@ int push_command(int argc, char** argv) {
     if (const auto code = args.parse(argc, argv)) return *code;
     const auto reference = Reference::parse(names.front());
     if (!reference) return fail(reference.error());
-    auto local = open_engine();
-    if (!local) return fail(local.error());
-    if (!quiet) {
-        const std::string text =
-            fmt::format("The push refers to repository [{}/{}]\n", reference.value().registry,
-                        reference.value().repository);
-        if (const int code = print(text); code != 0) return code;
+    const auto& to = reference.value();
+    if (to.digest) {
+        return fail({ErrorCode::kInvalid, "what is pushed is named by a tag: write NAME[:TAG]"});
     }
-    const auto pushed =
-        local.value()->images->push(names.front(), quiet ? engine::Watch() : watch_on(stdout));
+    auto request = make_request("POST", image_path(to.registry + "/" + to.repository, "/push"),
+                                {{"tag", to.tag}});
+    auto auth = registry_auth(to.registry);
+    if (!auth) return fail(auth.error());
+    request.headers = std::move(auth).value();
+    auto client = connect_daemon();
+    if (!client) return fail(client.error());
+    const auto pushed = transfer(client.value(), request, quiet, stdout);
     if (!pushed) return fail(pushed.error());
-    return print(quiet ? reference.value().canonical() + "\n"
-                       : fmt::format("{}: digest: {} size: {}\n", reference.value().tag,
-                                     pushed.value().digest, pushed.value().size_bytes));
+    return quiet ? print(to.canonical() + "\n") : 0;
 }
 
 }  // namespace drupe::cli

@@ -3,16 +3,13 @@
 #include <cstdio>
 #include <string>
 
-#include "api/engine/local.h"
+#include "api/client/client.h"
 
 namespace drupe::cli {
 
-/// Pulls, and says what a pull says on `out`: all of it but the name at the end. quiet: nothing.
-[[nodiscard]] Result<engine::PullReport> pull_image(engine::Local& local, const std::string& name,
-                                                    bool quiet, std::FILE* out);
-
-/// For run and create, --pull missing|always|never: has the image pulled if need be.
-[[nodiscard]] Status provide_image(engine::Local& local, const std::string& name,
-                                   const std::string& policy, bool quiet);
+/// Has the daemon pull an image, and says what a pull says on `out`: all of it but the name at the
+/// end. quiet: nothing.
+[[nodiscard]] Status pull_image(client::Client& client, const std::string& name, bool quiet,
+                                std::FILE* out);
 
 }  // namespace drupe::cli

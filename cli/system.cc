@@ -16,7 +16,7 @@
 #include "base/json_reader.h"
 #include "cli/command.h"
 #include "cli/container_list.h"
-#include "cli/session.h"
+#include "cli/local_engine.h"
 #include "cli/text.h"
 
 namespace drupe::cli {

@@ -48,6 +48,23 @@ std::string human_size(uint64_t bytes) {
     return fmt::format("{:.3g}{}", size, kUnits[unit]);
 }
 
+Result<engine::RestartPolicy> parse_restart(std::string_view text) {
+    const size_t colon = text.find(':');
+    const auto kind = engine::parse_restart_kind(text.substr(0, colon));
+    const Error bad{ErrorCode::kInvalid,
+                    fmt::format("--restart {}: there are no, always, unless-stopped and "
+                                "on-failure[:NUMBER]",
+                                text)};
+    if (!kind) return bad;
+    engine::RestartPolicy policy{*kind, 0};
+    if (colon == std::string_view::npos) return policy;
+    const char* const end = text.data() + text.size();
+    const auto read = std::from_chars(text.data() + colon + 1, end, policy.max_retries);
+    const bool good = read.ec == std::errc() && read.ptr == end;
+    if (!good || *kind != engine::RestartPolicy::Kind::kOnFailure) return bad;
+    return policy;
+}
+
 Result<uint64_t> parse_cpus(std::string_view text) {
     std::string_view rest = text;
     const auto number = take_decimal(rest);

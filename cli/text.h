@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/engine/container.h"
 #include "base/result.h"
 
 namespace drupe::cli {
@@ -15,6 +16,8 @@ namespace drupe::cli {
 
 /// "1.5" CPUs as billionths.
 [[nodiscard]] Result<uint64_t> parse_cpus(std::string_view text);
+/// "no", "always", "unless-stopped", "on-failure[:NUMBER]".
+[[nodiscard]] Result<engine::RestartPolicy> parse_restart(std::string_view text);
 
 /// A table as Docker prints it: columns as wide as their widest cell, three spaces between them.
 class Table {

@@ -12,10 +12,10 @@
 
 #include "cli/container_list.h"
 #include "cli/container_options.h"
+#include "cli/filters.h"
 #include "cli/history_list.h"
 #include "cli/image_list.h"
 #include "cli/layer_progress.h"
-#include "cli/streams.h"
 #include "cli/template.h"
 
 namespace drupe::cli {
@@ -97,14 +97,14 @@ TEST(Template, TablesHaveAHeader) {
               "{\"ID\":\"1\",\"Names\":\"web\"}\n{\"ID\":\"22\",\"Names\":\"db\"}\n");
 }
 
-engine::Container container() {
-    engine::Container c;
+ListedContainer container() {
+    ListedContainer c;
     c.id = std::string(64, 'a');
     c.name = "web";
-    c.image_id = "sha256:" + std::string(64, 'b');
-    c.config.image = "app";
-    c.config.cmd = std::vector<std::string>{"run", "a", "very", "long", "command", "line"};
-    c.config.labels = {{"a", "b"}};
+    c.image = "app";
+    c.command = "run a very long command line";
+    c.state = c.status = "Created";
+    c.labels = {{"a", "b"}};
     c.created_at_ns = 1'000'000'000;
     return c;
 }
@@ -118,25 +118,11 @@ TEST(ContainerList, LongCommandsAreCutUnlessAskedNotTo) {
     EXPECT_THAT(list_text({container()}, full, 0).value(), HasSubstr("command line\""));
 }
 
-TEST(ContainerList, WordsWithASpaceAreQuotedAsDockerDoes) {
-    engine::Container c = container();
-    c.config.cmd = std::vector<std::string>{"sh", "-c", "exit 7"};
-    EXPECT_THAT(list_text({c}, {}, 0).value(), HasSubstr("\"sh -c 'exit 7'\""));
-}
-
-TEST(ContainerList, FiltersOfOneKeyAreAlternativesAndOthersAllMatch) {
-    const auto match = [](const std::vector<std::string>& texts) {
-        return matches(container(), parse_filters(texts).value());
-    };
-    EXPECT_TRUE(match({}));
-    EXPECT_TRUE(match({"name=we"}));
-    EXPECT_TRUE(match({"name=other", "name=web"}));
-    EXPECT_FALSE(match({"name=web", "status=running"}));
-    EXPECT_TRUE(match({"label=a", "label=a=b", "ancestor=app:latest", "id=aaa"}));
-    EXPECT_FALSE(match({"label=a", "label=a=c"}));
-    for (const char* bad : {"name", "name=", "colour=red", "status=asleep"}) {
-        EXPECT_FALSE(parse_filters({bad})) << bad;
-    }
+TEST(Filters, AreKeysWithValuesAndTheDaemonsToKnow) {
+    EXPECT_EQ(filters_json({}).value(), "{}");
+    EXPECT_EQ(filters_json({"name=a", "label=x=y", "name=b"}).value(),
+              "{\"label\":[\"x=y\"],\"name\":[\"a\",\"b\"]}");
+    for (const char* bad : {"name", "name=", "=x", ""}) EXPECT_FALSE(filters_json({bad})) << bad;
 }
 
 /// What LayerLines write on a terminal of that size (0 x 0: none).
@@ -182,15 +168,15 @@ TEST(LayerLines, TheBarGivesWayOnANarrowTerminal) {
 
 TEST(ImageList, ADigestIsNoTag) {
     const std::string id = "sha256:" + std::string(64, '1');
-    const std::vector<engine::ImageSummary> images{{id, {"localhost:5000/foo@" + id}, 54, 0}};
+    const std::vector<ListedImage> images{{id, {"localhost:5000/foo@" + id}, "", 54, 0}};
     EXPECT_THAT(image_list_text(images, {}, 0).value(),
                 HasSubstr("localhost:5000/foo   <none>   111111111111"));
 }
 
 TEST(ImageList, EachNameHasALineAndPortsAreNoTags) {
-    const std::vector<engine::ImageSummary> images{
-        {"sha256:" + std::string(64, '1'), {"localhost:5000/foo", "foo:1"}, 54, 0},
-        {"sha256:" + std::string(64, '2'), {}, 0, 0}};
+    const std::vector<ListedImage> images{
+        {"sha256:" + std::string(64, '1'), {"localhost:5000/foo", "foo:1"}, "", 54, 0},
+        {"sha256:" + std::string(64, '2'), {}, "", 0, 0}};
     const std::string text = image_list_text(images, {}, 0).value();
     EXPECT_THAT(text, HasSubstr("localhost:5000/foo   <none>   111111111111"));
     EXPECT_THAT(text, HasSubstr("foo                  1        111111111111"));
@@ -201,43 +187,8 @@ TEST(ImageList, EachNameHasALineAndPortsAreNoTags) {
     EXPECT_EQ(image_list_text(images, one, 0).value(), "111111111111\n");
 }
 
-TEST(ImageList, FiltersAreAboutNamesLabelsAndAge) {
-    std::vector<engine::ImageSummary> images(3);
-    images[0] = {"sha256:1", {"debian:12", "localhost:5000/debian:12"}, 1, 100, "", {{"a", "b"}}};
-    images[1] = {"sha256:2", {"debian:11"}, 1, 200};
-    images[2] = {"sha256:3", {}, 1, 300};
-    const auto ids = [&](const std::vector<std::string>& texts) {
-        const auto filter =
-            parse_image_filter(texts, [](const std::string& name) -> Result<int64_t> {
-                EXPECT_EQ(name, "debian:11");
-                return int64_t{200};
-            });
-        EXPECT_TRUE(filter) << filter.error().message;
-        auto left = images;
-        apply_filter(left, filter.value());
-        std::string text;
-        for (const auto& image : left) {
-            text += image.id.back();
-            for (const std::string& name : image.references) text += " " + name;
-            text += ";";
-        }
-        return text;
-    };
-    EXPECT_EQ(ids({"dangling=true"}), "3;");
-    EXPECT_EQ(ids({"dangling=false", "label=a"}), "1 debian:12 localhost:5000/debian:12;");
-    EXPECT_EQ(ids({"label=a=c"}), "");
-    EXPECT_EQ(ids({"reference=debian"}), "1 debian:12;2 debian:11;");
-    EXPECT_EQ(ids({"reference=deb*:11"}), "2 debian:11;");
-    EXPECT_EQ(ids({"reference=*/debian:*"}), "1 localhost:5000/debian:12;");
-    EXPECT_EQ(ids({"before=debian:11"}), "1 debian:12 localhost:5000/debian:12;");
-    EXPECT_EQ(ids({"since=debian:11"}), "3;");
-    for (const char* bad : {"dangling", "dangling=maybe", "colour=red", "reference="}) {
-        EXPECT_FALSE(parse_image_filter({bad}, {})) << bad;
-    }
-}
-
 TEST(History, ALineForEachStepAsDockerPrintsIt) {
-    const std::vector<engine::HistoryEntry> entries{
+    const std::vector<ListedStep> entries{
         {"sha256:" + std::string(64, '1'), 1000, "RUN\tmake " + std::string(60, 'x'), "by hand",
          4'322'938},
         {"<missing>", 0, "", "Imported from -", 0}};

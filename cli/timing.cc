@@ -15,7 +15,8 @@ struct Phase {
 };
 // Each begins where the one before ends, so that they add up to the whole.
 constexpr std::array kPhases{
-    Phase{"image open", "begin", "launching"},
+    Phase{"create", "begin", "created"},
+    Phase{"image open", "created", "launching"},
     Phase{"monitor exec", "launching", "main"},
     Phase{"KVM set-up", "main", "memory_ready"},
     Phase{"kernel load", "memory_ready", "kernel_loaded"},
@@ -33,9 +34,8 @@ bool is_cost(std::string_view name) {
 
 }  // namespace
 
-std::string timing_report(const std::map<std::string, uint64_t>& marks, const ExitRecord& record) {
-    std::map<std::string, uint64_t> all = record.marks;
-    for (const auto& [name, at] : marks) all[name] = at;
+std::string timing_report(const std::map<std::string, uint64_t>& all,
+                          const std::map<std::string, uint64_t>& counts) {
     std::string text = "\n";
     const auto line = [&](const char* name, uint64_t from, uint64_t to) {
         text += fmt::format("  {:<22} {:>10.2f} ms\n", name,
@@ -49,9 +49,9 @@ std::string timing_report(const std::map<std::string, uint64_t>& marks, const Ex
     const auto begin = all.find("begin");
     const auto end = all.find("end");
     if (begin != all.end() && end != all.end()) line("total", begin->second, end->second);
-    if (record.counts.empty()) return text;
+    if (counts.empty()) return text;
     text += "\n  KVM counts (from the first KVM_RUN to each mark)\n";
-    for (const auto& [name, count] : record.counts) {
+    for (const auto& [name, count] : counts) {
         if (is_cost(name)) text += fmt::format("  {:<34} {:>10}\n", name, count);
     }
     return text;

@@ -24,3 +24,13 @@ step() {
 print_step_times() { [ ${#step_times[@]} -eq 0 ] || printf '%s\n' '' 'Time by step:' "${step_times[@]}" >&2; }
 
 need_root() { [ "$(id -u)" -eq 0 ] || die "needs root (packages, namespaces, KVM): run it with sudo"; }
+
+# end_daemons FOLDER: those that commands have started for a $DRUPE_ROOT in it, or that is it.
+end_daemons() {
+  local file pid
+  for file in $(find "$1" -maxdepth 3 -name druped.pid 2> /dev/null); do
+    pid=$(cat "$file")
+    kill "$pid" 2> /dev/null || continue
+    for _ in $(seq 100); do kill -0 "$pid" 2> /dev/null || break; sleep 0.1; done
+  done
+}

@@ -22,6 +22,7 @@ Daemon::Daemon(engine::Paths where)
     : paths(std::move(where)),
       id(imagefs::sha256("druped " + host_id() + paths.root).hex()),
       jobs(kMaxJobs),
+      maintenance(engines),
       health({engines, events, [this](const auto& job) { run_job(job); }}),
       supervisor({engines, ends, events, [this](const auto& job) { run_job(job); },
                   [this](const engine::Container& container) { health.started(container); },

@@ -9,6 +9,7 @@
 #include "api/daemon/events.h"
 #include "api/daemon/execs.h"
 #include "api/daemon/health.h"
+#include "api/daemon/maintenance.h"
 #include "api/daemon/pending_streams.h"
 #include "api/daemon/supervisor.h"
 #include "api/engine/paths.h"
@@ -30,6 +31,7 @@ struct Daemon {
     PendingStreams pending_streams;
     Execs execs;
     http::Threads jobs;
+    Maintenance maintenance;
     Health health;
     Supervisor supervisor;  ///< Last: its jobs use the others.
 

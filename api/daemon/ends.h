@@ -15,6 +15,10 @@ namespace drupe::daemon {
 struct End {
     uint32_t exit_code = 0;
     std::string error;  ///< Why it couldn't run; empty if it ran.
+    /// Of one that was made with the label drupe.timing: what became when (CLOCK_MONOTONIC ns), and
+    /// KVM's counts.
+    std::map<std::string, uint64_t> marks{};
+    std::map<std::string, uint64_t> counts{};
 };
 
 /// Who waits for which container's end or removal. Any thread.

@@ -130,6 +130,7 @@ void Supervisor::end_job(engine::Machine machine) {
 Result<engine::Ended> Supervisor::conclude(engine::Machine machine) {
     const std::string id = machine.container.id;
     TRY_ASSIGN(auto engine, parts_.engines.borrow());
+    const auto launch_marks = machine.marks;
     TRY_ASSIGN(engine::Ended ended, engine->conclude(machine));
     const Container& container = ended.container;
     const bool ran = ended.record.reason != "not-started";
@@ -140,7 +141,13 @@ Result<engine::Ended> Supervisor::conclude(engine::Machine machine) {
     }
     // Clients take an error for one of the wait's.
     const bool told = ran && ended.record.reason != "killed";
-    parts_.ends.ended(id, {ended.record.status, told ? ended.record.error : ""});
+    End end{ended.record.status, told ? ended.record.error : ""};
+    if (container.config.timing) {
+        end.marks = ended.record.marks;
+        end.marks.insert(launch_marks.begin(), launch_marks.end());
+        end.counts = ended.record.counts;
+    }
+    parts_.ends.ended(id, end);
     if (container.config.auto_remove) {
         parts_.events.publish(container_event(container, "destroy"));
         parts_.on_removed(id);

@@ -82,7 +82,10 @@ Status commit_container(const Call& call) {
                                                        {{"comment", request.words.comment},
                                                         {"imageID", committed.image_id},
                                                         {"imageRef", request.reference}}));
-    return call.answer(201, {{"Id", committed.image_id}});
+    call.daemon.maintenance.ask();
+    return call.answer(
+        201, {{"Drupe", {{"Consistent", committed.consistent}, {"Marks", committed.marks}}},
+              {"Id", committed.image_id}});
 }
 
 }  // namespace drupe::endpoints

@@ -49,11 +49,13 @@ class Changes {
 };
 
 /// The files of a running container are those of this moment.
-Result<std::optional<engine::SealedDisk>> seal(engine::Engine& engine, const Container& container) {
+Result<std::optional<engine::SealedDisk>> seal(const Call& call, engine::Engine& engine,
+                                               const Container& container) {
     if (container.state != State::kRunning || container.config.read_only) {
         return std::optional<engine::SealedDisk>();
     }
     TRY_ASSIGN(engine::SealedDisk sealed, engine.seal(container.id));
+    call.daemon.maintenance.ask();
     return std::optional(std::move(sealed));
 }
 
@@ -62,7 +64,7 @@ Result<std::optional<engine::SealedDisk>> seal(engine::Engine& engine, const Con
 Status container_changes(const Call& call) {
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(const Container container, engine->find(call.id()));
-    TRY_ASSIGN(const auto at, seal(engine.engine(), container));
+    TRY_ASSIGN(const auto at, seal(call, engine.engine(), container));
     Changes changes;
     TRY(engine.images().diff(container, at ? &*at : nullptr, [&](char kind, std::string_view path) {
         return changes.add(kind, path);
@@ -73,7 +75,7 @@ Status container_changes(const Call& call) {
 Status export_container(const Call& call) {
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(const Container container, engine->find(call.id()));
-    TRY_ASSIGN(const auto at, seal(engine.engine(), container));
+    TRY_ASSIGN(const auto at, seal(call, engine.engine(), container));
     TRY_ASSIGN(const auto tar, engine.images().export_files(container, at ? &*at : nullptr));
     std::vector<std::byte> buffer(kChunk);
     bool begun = false;

@@ -48,6 +48,13 @@ uint32_t stop_signal_of(const Container& container) {
     return parsed ? parsed.value() : SIGTERM;
 }
 
+/// The kernel's log goes where the client that is there from the beginning reads errors; without
+/// one, to the container's file.
+Result<Fd> console_beside(const control::Stdio& stdio) {
+    const Fd& out = stdio.stderr_fd.valid() ? stdio.stderr_fd : stdio.stdout_fd;
+    return out.valid() ? out.duplicate() : Result<Fd>(Fd());
+}
+
 /// Whoever attached before gets the streams from the first byte on.
 Result<engine::Machine> launch(const Call& call, engine::Engine& engine,
                                const Container& container) {
@@ -56,6 +63,9 @@ Result<engine::Machine> launch(const Call& call, engine::Engine& engine,
     if (!streams.empty()) {
         request.stdio = std::move(streams.front());
         streams.erase(streams.begin());
+    }
+    if (container.config.console) {
+        TRY_ASSIGN(request.console, console_beside(request.stdio));
     }
     TRY_ASSIGN(engine::Machine machine, engine.start(container.id, std::move(request)));
     for (control::Stdio& stdio : streams) {

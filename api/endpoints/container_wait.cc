@@ -32,7 +32,9 @@ bool await(const Call& call, daemon::Ends::Waiter& waiter, Over over) {
 Status finish(const Call& call, const daemon::End& end) {
     Json error;
     if (!end.error.empty()) error = {{"Message", end.error}};
-    return call.http.write(dump({{"Error", error}, {"StatusCode", end.exit_code}}) + "\n");
+    Json answer{{"Error", error}, {"StatusCode", end.exit_code}};
+    if (!end.marks.empty()) answer["Drupe"] = {{"Marks", end.marks}, {"Counts", end.counts}};
+    return call.http.write(dump(answer) + "\n");
 }
 
 }  // namespace

@@ -155,24 +155,6 @@ Status Engine::kill(std::string_view query, uint32_t signal) {
     return note_resumed(container);
 }
 
-Result<uint32_t> Engine::wait(std::string_view query) {
-    TRY_ASSIGN(Container container, find(query));
-    if (!has_machine(container.state)) return container.exit_code;
-    std::optional<uint32_t> status;
-    if (auto client = connect(container.id)) {
-        auto reply = client.value().call(request_of(control::Op::kWait));
-        if (reply && reply.value().exit) status = reply.value().exit->status;
-    }
-    TRY_ASSIGN(const bool gone, await_monitor_end(run_dir(container), -1));
-    static_cast<void>(gone);
-    TRY_ASSIGN(const auto settled, settle(container));
-    // A container that was removed at its end has only the reply left.
-    if (settled && !has_machine(settled->state)) return settled->exit_code;
-    if (status) return *status;
-    return Error{ErrorCode::kNotFound,
-                 fmt::format("container {} was removed before its exit code was read", query)};
-}
-
 Result<Machine> Engine::connect_and_wait(Container container) {
     TRY_ASSIGN(ControlClient client, connect(container.id));
     TRY_ASSIGN(const uint64_t wait_id, client.send(request_of(control::Op::kWait)));

@@ -75,17 +75,6 @@ Result<Container> Engine::create(ContainerConfig asked, std::string name) {
     return container;
 }
 
-Result<Machine> Engine::run(ContainerConfig asked, std::string name, StartRequest request) {
-    TRY_ASSIGN(const ImageRef image, images_.resolve(asked.image));
-    std::optional<ContainerLock> lock;
-    TRY_ASSIGN(Container container, record(std::move(asked), std::move(name), image, lock));
-    auto disk = container.config.read_only ? images_.open_read_only(image)
-                                           : images_.create_top(container.id, image);
-    if (!disk) return undo_create(container, std::move(disk).error()).error();
-    step("top made");
-    return launch(std::move(container), std::move(request), std::move(disk).value());
-}
-
 Result<Container> Engine::find(std::string_view query) {
     TRY_ASSIGN(Container container, table_.find(query));
     TRY_ASSIGN(auto settled, settle(std::move(container)));

@@ -113,8 +113,8 @@ class ContainerFiles;  // container_files.h
 ///
 /// Truth is in three places. The row in drupe.db says what the container is; the flock that its
 /// monitor holds says whether that is still so (lock.h); the exit record says how it ended.
-/// Creating: lock, folder, row (step kCreating), top. Starting: row (step kStarting, unless it is
-/// kCreating still), monitor, row (running). Ending: exit record, row (exited). Removing: row away,
+/// Creating: lock, folder, row (step kCreating), top. Starting: row (step kStarting), monitor, row
+/// (running). Ending: exit record, row (exited). Removing: row away,
 /// then files. So a folder without a row is garbage, and a row with a step belongs to a command
 /// that holds the lock or has died.
 ///
@@ -123,7 +123,7 @@ class Engine {
   public:
     struct Options {
         Paths paths;
-        /// Called between the steps of create, run, start and remove: a seam for tests.
+        /// Called between the steps of create, start and remove: a seam for tests.
         std::function<void(std::string_view step)> at_step;
     };
     /// images and launcher stay the caller's.
@@ -136,9 +136,6 @@ class Engine {
     [[nodiscard]] Result<Container> create(ContainerConfig asked, std::string name);
     /// Starts a machine; returns when its monitor runs, long before its workload does.
     [[nodiscard]] Result<Machine> start(std::string_view query, StartRequest request);
-    /// create and start in fewer steps.
-    [[nodiscard]] Result<Machine> run(ContainerConfig asked, std::string name,
-                                      StartRequest request);
 
     /// Waits until the workload runs; false: the machine has ended before that was seen
     /// (conclude() says why).
@@ -174,8 +171,6 @@ class Engine {
     [[nodiscard]] Result<ProcessTable> top(std::string_view query,
                                            std::string_view ps_arguments = "");
     [[nodiscard]] Result<Stats> stats(std::string_view query);
-    /// Waits until it doesn't run; its exit code.
-    [[nodiscard]] Result<uint32_t> wait(std::string_view query);
     [[nodiscard]] Status remove(std::string_view query, bool force);
 
     /// Makes an image of what a container has changed. A running one stands still meanwhile; a

@@ -113,14 +113,9 @@ class Images final : public ImageSource {
     /// kNotFound: no such image here.
     [[nodiscard]] Result<PushReport> push(const std::string& name, const Watch& watch,
                                           const TransferOptions& options = {});
-    /// Checks a user's password with a registry (empty: Docker Hub), and remembers it for this
-    /// host's user as Docker does.
-    [[nodiscard]] Status log_in(const std::string& registry, const std::string& user,
-                                const std::string& password);
-    /// Only checks it.
+    /// Checks a user's password with a registry (empty: Docker Hub).
     [[nodiscard]] Status check_login(const std::string& registry, const std::string& user,
                                      const std::string& password);
-    [[nodiscard]] Status log_out(const std::string& registry);
 
     [[nodiscard]] Status tag(std::string_view source, std::string_view target);
     /// By Docker's rules. A reference goes, and its image with the last one; an id goes with its

@@ -4,23 +4,8 @@
 #include "imagefs/oci/reference.h"
 
 namespace drupe::engine {
-namespace {
 
 using imagefs::oci::Reference;
-
-constexpr const char* kHub = "docker.io";
-
-/// "https://host/v1/", "host" or nothing, as a registry of references: "docker.io".
-std::string registry_of(std::string text) {
-    for (const std::string_view scheme : {"https://", "http://"}) {
-        if (text.starts_with(scheme)) text.erase(0, scheme.size());
-    }
-    text = text.substr(0, text.find('/'));
-    const bool hub = text.empty() || text == "index.docker.io" || text == "registry-1.docker.io";
-    return hub ? kHub : text;
-}
-
-}  // namespace
 
 Result<bool> Images::has(std::string_view name) {
     const auto image = find(name);
@@ -58,23 +43,11 @@ Result<PushReport> Images::push(const std::string& name, const Watch& watch,
     return PushReport{std::move(report.digest), report.size_bytes};
 }
 
-Status Images::log_in(const std::string& registry, const std::string& user,
-                      const std::string& password) {
-    TRY(run_importer(paths_.importer, paths_.root,
-                     {{"login", registry_of(registry), user}, password, {}, {}}));
-    return ok();
-}
-
 Status Images::check_login(const std::string& registry, const std::string& user,
                            const std::string& password) {
-    TRY(run_importer(paths_.importer, paths_.root,
-                     {{"check-login", registry_of(registry), user}, password, {}, {}}));
-    return ok();
-}
-
-Status Images::log_out(const std::string& registry) {
-    TRY(run_importer(paths_.importer, paths_.root,
-                     {{"logout", registry_of(registry)}, {}, {}, {}}));
+    TRY(run_importer(
+        paths_.importer, paths_.root,
+        {{"check-login", imagefs::oci::registry_of_address(registry), user}, password, {}, {}}));
     return ok();
 }
 

@@ -82,23 +82,19 @@ Result<nlohmann::json> push(const std::string& root, const std::string& name, co
     return nlohmann::json{{"digest", pushed.digest.to_string()}, {"size", pushed.manifest_bytes}};
 }
 
-Result<nlohmann::json> log_in(const std::string& root, const std::string& host,
-                              const std::string& user, bool keep) {
+Result<nlohmann::json> check_login(const std::string& root, const std::string& host,
+                                   const std::string& user) {
     TRY_ASSIGN(const registry::Session session, make_session(root));
     TRY_ASSIGN(const std::string password, read_all(STDIN_FILENO, kMaxPasswordBytes));
     const registry::Credentials credentials{user, password, {}};
     TRY(registry::check_login(session, host, credentials));
-    if (keep) {
-        TRY(session.credentials.store(host, credentials));
-    }
     return nlohmann::json::object();
 }
 
 }  // namespace
 
 bool is_registry_command(const std::string& command) {
-    return command == "pull" || command == "push" || command == "login" ||
-           command == "check-login" || command == "logout";
+    return command == "pull" || command == "push" || command == "check-login";
 }
 
 Result<nlohmann::json> run_registry_command(const std::string& root,
@@ -107,14 +103,7 @@ Result<nlohmann::json> run_registry_command(const std::string& root,
     const std::string& command = words[0];
     if (command == "pull" && words.size() == 2) return pull(root, words[1], say);
     if (command == "push" && words.size() == 2) return push(root, words[1], say);
-    if (command == "login" && words.size() == 3) return log_in(root, words[1], words[2], true);
-    if (command == "check-login" && words.size() == 3) {
-        return log_in(root, words[1], words[2], false);
-    }
-    if (command == "logout" && words.size() == 2) {
-        TRY(registry::CredentialFile::of_user().erase(words[1]));
-        return nlohmann::json::object();
-    }
+    if (command == "check-login" && words.size() == 3) return check_login(root, words[1], words[2]);
     return Error{ErrorCode::kInvalid, "drupe-import " + command + ": wrong arguments"};
 }
 

@@ -31,9 +31,8 @@ struct RegistryLogin {
 
 /// One run of drupe-import.
 /// arguments: {"images", PATH, NAME}, {"rootfs", PATH, NAME}, {"busybox", PATH}, {"pull", NAME},
-/// {"push", NAME}, {"login", REGISTRY, USER}, {"check-login", REGISTRY, USER} or
-/// {"logout", REGISTRY}; an empty NAME is the source's
-/// own. {"replay", CHAIN} returns the chain with its journal replayed.
+/// {"push", NAME} or {"check-login", REGISTRY, USER}; an empty NAME is the source's own. {"replay",
+/// CHAIN} returns the chain with its journal replayed.
 struct ImporterTask {
     std::vector<std::string> arguments;
     std::string input;  ///< On its standard input: a password; of a pull or push, what

@@ -240,18 +240,13 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
 
 Result<Machine> Engine::launch(Container container, StartRequest request, imagefs::DiskFiles disk) {
     std::map<std::string, uint64_t> marks{{"image_opened", monotonic_ns()}};
-    const bool fresh = container.step == Step::kCreating;
     // Whatever fails from here on leaves the container as it was, to be looked at or tried again.
     const auto fail = [&](Error error) -> Result<Machine> {
         constexpr uint32_t kCannotStart = 125;
         container.step = Step::kNone;
         container.error = error.message;
         container.exit_code = kCannotStart;
-        if (fresh && container.config.auto_remove) {
-            static_cast<void>(undo_create(container, error));
-        } else {
-            static_cast<void>(table_.update(container));
-        }
+        static_cast<void>(table_.update(container));
         return error;
     };
 

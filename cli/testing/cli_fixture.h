@@ -1,7 +1,7 @@
 #pragma once
 
-// What tests of the drupe command share: a root folder of their own, and the command over monitors
-// that are only played.
+// What tests of the drupe command share: a root folder of their own, and the command, whose daemon
+// works over monitors that are only played.
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -39,6 +39,8 @@ class CliTest : public ::testing::Test {
         ASSERT_NE(::mkdtemp(path), nullptr);
         root_ = path;
         ::setenv("DRUPE_ROOT", path, 1);
+        ::setenv("DRUPED", DRUPED_FAKE_PROGRAM, 1);
+        ::unsetenv("DRUPE_HOST");
         ::setenv("DRUPE_IMPORT", DRUPE_IMPORT_PROGRAM, 1);
         ::setenv("DRUPE_EXPORT", DRUPE_EXPORT_PROGRAM, 1);
         if (::access("/bin/busybox", X_OK) != 0)
@@ -48,13 +50,36 @@ class CliTest : public ::testing::Test {
         for (const std::string& id : lines(drupe({"ps", "-aq"}).out)) {
             drupe({"rm", "-f", id});
         }
-        // Clean-ups may still be at work in it.
+        end_daemons();
+        // Monitors may still be at work in it.
         std::error_code error;
         for (int i = 0; i < 200 && (i == 0 || error); ++i) {
             if (i > 0) ::usleep(10'000);
             std::filesystem::remove_all(root_, error);
         }
         EXPECT_FALSE(error) << error.message();
+    }
+
+    [[nodiscard]] std::string socket() const { return root_ + "/run/drupe.sock"; }
+
+    /// Processes that were started for a socket below our root, and no others.
+    [[nodiscard]] std::vector<pid_t> daemons() const {
+        const std::string words = std::string("-H") + '\0' + "unix://" + root_ + "/";
+        std::vector<pid_t> found;
+        for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+            const std::string name = entry.path().filename();
+            if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+            const auto line = read_file(entry.path() / "cmdline", 64 << 10);
+            if (line && line.value().find(words) != std::string::npos) {
+                found.push_back(std::stoi(name));
+            }
+        }
+        return found;
+    }
+    void end_daemons() const {
+        for (const pid_t pid : daemons()) ::kill(pid, SIGTERM);
+        for (int i = 0; i < 500 && !daemons().empty(); ++i) ::usleep(10'000);
+        EXPECT_TRUE(daemons().empty());
     }
 
     static Strings lines(const std::string& text) {

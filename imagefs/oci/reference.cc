@@ -151,4 +151,14 @@ std::string Reference::familiar() const {
     return (library ? repository.substr(kLibrary.size()) : repository) + suffix();
 }
 
+std::string registry_of_address(std::string address) {
+    for (const std::string_view scheme : {"https://", "http://"}) {
+        if (address.starts_with(scheme)) address.erase(0, scheme.size());
+    }
+    address = address.substr(0, address.find('/'));
+    const bool hub =
+        address.empty() || address == "index.docker.io" || address == "registry-1.docker.io";
+    return hub ? std::string(kDefaultRegistry) : address;
+}
+
 }  // namespace drupe::imagefs::oci

@@ -31,4 +31,8 @@ struct Reference {
     [[nodiscard]] std::string suffix() const;
 };
 
+/// The registry that people mean by "https://HOST/v1/", "HOST" or nothing, as in a reference:
+/// "docker.io".
+[[nodiscard]] std::string registry_of_address(std::string address);
+
 }  // namespace drupe::imagefs::oci

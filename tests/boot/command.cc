@@ -1,6 +1,7 @@
 #include "tests/boot/command.h"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <pty.h>
 #include <sys/ioctl.h>
@@ -152,6 +153,27 @@ Outcome drupe(const std::vector<std::string>& arguments, const std::string& inpu
     process.write(input);
     return process.finish(limit);
 }
+
+void end_daemon() {
+    const std::string root = environment("DRUPE_ROOT", "");
+    const std::string run = environment("DRUPE_RUN", root.empty() ? "/run/drupe" : root + "/run");
+    const auto text = read_file(run + "/druped.pid", 32);
+    const pid_t pid = text ? std::atoi(text.value().c_str()) : 0;
+    if (pid <= 0 || ::kill(pid, SIGTERM) < 0) return;
+    for (int i = 0; i < 1000 && ::kill(pid, 0) == 0; ++i) ::usleep(10'000);
+}
+
+namespace {
+
+/// No daemon outlives the tests that needed it.
+class DaemonEnvironment final : public ::testing::Environment {
+  public:
+    void TearDown() override { end_daemon(); }
+};
+const ::testing::Environment* const registered =
+    ::testing::AddGlobalTestEnvironment(new DaemonEnvironment);
+
+}  // namespace
 
 int repetitions(int brief, int full) {
     return environment("DRUPE_LONG", "0") == "1" ? full : brief;

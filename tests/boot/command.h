@@ -44,13 +44,17 @@ class Process {
     Outcome outcome_;
 };
 
-/// Runs the built `drupe` with these arguments against the suite's own root folder; input is all of
-/// its stdin.
+/// Runs the built `drupe` with these arguments, and with it a daemon for $DRUPE_ROOT; input is all
+/// of its stdin.
 [[nodiscard]] Outcome drupe(const std::vector<std::string>& arguments,
                             const std::string& input = "",
                             std::chrono::seconds limit = std::chrono::seconds(120));
 /// argv of the same command, for Process.
 [[nodiscard]] std::vector<std::string> drupe_argv(const std::vector<std::string>& arguments);
+
+/// Ends the daemon that the command has started for this $DRUPE_ROOT, if there is one; the next
+/// command starts another. Called at the end of each test program.
+void end_daemon();
 
 /// How often a counted test repeats: `full` with DRUPE_LONG=1, else `brief`.
 [[nodiscard]] int repetitions(int brief, int full);

@@ -12,15 +12,34 @@ namespace {
 
 using std::chrono::seconds;
 
-/// `drupe run` with the initramfs of an act instead of drupe-init's.
+/// While it lives, commands work in a root folder of their own, where machines get the initramfs of
+/// an act instead of drupe-init's.
+class HostileRoot {
+  public:
+    explicit HostileRoot(const std::string& act) {
+        const std::string initrd = DRUPE_TEST_BINARY_DIR "/hostile-" + act + ".cpio";
+        ::setenv("DRUPE_INITRD", initrd.c_str(), 1);
+        ::setenv("DRUPE_ROOT", (base_ + "-hostile").c_str(), 1);
+    }
+    HostileRoot(const HostileRoot&) = delete;
+    HostileRoot& operator=(const HostileRoot&) = delete;
+    ~HostileRoot() {
+        end_daemon();
+        ::unsetenv("DRUPE_INITRD");
+        had_root_ ? ::setenv("DRUPE_ROOT", base_.c_str(), 1) : ::unsetenv("DRUPE_ROOT");
+    }
+
+  private:
+    bool had_root_ = ::getenv("DRUPE_ROOT") != nullptr;
+    std::string base_ = had_root_ ? ::getenv("DRUPE_ROOT") : "/var/lib/drupe";
+};
+
 Outcome run_against(const std::string& act, const std::vector<std::string>& options = {}) {
-    ::setenv("DRUPE_INITRD", (DRUPE_TEST_BINARY_DIR "/hostile-" + act + ".cpio").c_str(), 1);
+    const HostileRoot root(act);
     std::vector<std::string> arguments{"run", "--rm"};
     arguments.insert(arguments.end(), options.begin(), options.end());
     for (const char* word : {"busybox", "true"}) arguments.emplace_back(word);
-    Outcome outcome = drupe(arguments, "", seconds(180));
-    ::unsetenv("DRUPE_INITRD");
-    return outcome;
+    return drupe(arguments, "", seconds(180));
 }
 
 void expect_end(const Outcome& outcome, const std::string& reason) {
@@ -54,9 +73,8 @@ TEST(HostileGuestTest, AFloodedConsoleDoesNotGrowTheHost) {
 }
 
 TEST(HostileGuestTest, AMachineThatNeverSpeaksCanBeEnded) {
-    ::setenv("DRUPE_INITRD", DRUPE_TEST_BINARY_DIR "/hostile-silence.cpio", 1);
+    const HostileRoot root("silence");
     Process process(drupe_argv({"run", "--rm", "busybox", "true"}), Process::Io::kPipes);
-    ::unsetenv("DRUPE_INITRD");
     EXPECT_FALSE(process.wait_for("anything", seconds(5)));
     process.signal(SIGINT);
     EXPECT_EQ(process.finish(seconds(60)).exit_code, 130);

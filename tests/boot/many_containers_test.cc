@@ -30,6 +30,7 @@ class ManyContainersTest : public ::testing::Test {
     }
     void TearDown() override {
         (void)drupe({"system", "prune", "-af"}, "", seconds(600));
+        end_daemon();
         std::filesystem::remove_all(root_);
     }
 

@@ -9,19 +9,19 @@
 namespace drupe::cli {
 
 /// A connection that a daemon gave away, as the streams of this process.
-struct RemoteStreams {
+struct HijackedStreams {
     client::Hijacked connection;
     bool tty = false;
     bool with_stdin = false;
     std::string detach_keys;  ///< Of a terminal with stdin.
 };
 
-enum class RemoteEnd : uint8_t { kEnded, kDetached, kOutputLost };
+enum class StreamsEnd : uint8_t { kEnded, kDetached, kOutputLost };
 
 /// Moves bytes between the connection and the standard streams until the daemon ends it, the keys
 /// are typed, or nobody reads our output. on_signal gets each signal that comes, SIGWINCH too, and
 /// returns false to leave (kDetached).
-[[nodiscard]] Result<RemoteEnd> stay_remote(RemoteStreams streams, SignalPipe& signals,
-                                            const std::function<bool(int)>& on_signal);
+[[nodiscard]] Result<StreamsEnd> stay_with_streams(HijackedStreams streams, SignalPipe& signals,
+                                                   const std::function<bool(int)>& on_signal);
 
 }  // namespace drupe::cli

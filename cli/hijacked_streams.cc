@@ -1,4 +1,4 @@
-#include "cli/remote_session.h"
+#include "cli/hijacked_streams.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -13,7 +13,6 @@
 
 #include "api/client/frames.h"
 #include "api/engine/detach_keys.h"
-#include "cli/streams.h"
 #include "cli/terminal.h"
 
 namespace drupe::cli {
@@ -24,7 +23,7 @@ using client::FrameDecoder;
 
 /// Both threads end with the process; what they share outlives who started them.
 struct Shared {
-    RemoteStreams streams;
+    HijackedStreams streams;
     Fd event;
     std::atomic<bool> detached = false;
     std::atomic<bool> ended = false;
@@ -121,8 +120,8 @@ void pump_input(Shared& shared, const std::string& keys) {
 
 }  // namespace
 
-Result<RemoteEnd> stay_remote(RemoteStreams streams, SignalPipe& signals,
-                              const std::function<bool(int)>& on_signal) {
+Result<StreamsEnd> stay_with_streams(HijackedStreams streams, SignalPipe& signals,
+                                     const std::function<bool(int)>& on_signal) {
     auto shared = std::make_shared<Shared>();
     TRY_ASSIGN(shared->event, make_eventfd());
     std::string keys;
@@ -144,11 +143,11 @@ Result<RemoteEnd> stay_remote(RemoteStreams streams, SignalPipe& signals,
     }
     for (;;) {
         if (shared->ended) {
-            if (shared->lost) return RemoteEnd::kOutputLost;
+            if (shared->lost) return StreamsEnd::kOutputLost;
             if (shared->error) return *shared->error;
-            return RemoteEnd::kEnded;
+            return StreamsEnd::kEnded;
         }
-        if (shared->detached) return RemoteEnd::kDetached;
+        if (shared->detached) return StreamsEnd::kDetached;
         std::array<pollfd, 2> polls{{{signals.fd(), POLLIN, 0}, {shared->event.get(), POLLIN, 0}}};
         if (::poll(polls.data(), polls.size(), -1) < 0) {
             if (errno == EINTR) continue;
@@ -156,7 +155,7 @@ Result<RemoteEnd> stay_remote(RemoteStreams streams, SignalPipe& signals,
         }
         if (polls[1].revents != 0) drain_eventfd(shared->event.get());
         while (const auto number = signals.next()) {
-            if (!on_signal(*number)) return RemoteEnd::kDetached;
+            if (!on_signal(*number)) return StreamsEnd::kDetached;
         }
     }
 }

@@ -1,0 +1,53 @@
+#include "api/daemon/maintenance.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+namespace drupe::daemon {
+namespace {
+
+constexpr int kLowestPriority = 19;
+
+Status maintain(EnginePool& engines) {
+    TRY_ASSIGN(auto engine, engines.borrow());
+    return engine.images().store().maintain(/*wait=*/true);
+}
+
+}  // namespace
+
+Maintenance::~Maintenance() {
+    std::thread worker;
+    {
+        const MutexLock lock(mutex_);
+        worker = std::move(worker_);
+    }
+    if (worker.joinable()) worker.join();
+}
+
+void Maintenance::ask() {
+    const MutexLock lock(mutex_);
+    asked_ = true;
+    if (working_) return;
+    working_ = true;
+    if (worker_.joinable()) worker_.join();  // it has seen that there is nothing to do
+    worker_ = std::thread([this] { work(); });
+}
+
+void Maintenance::work() {
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowestPriority);
+    for (;;) {
+        {
+            const MutexLock lock(mutex_);
+            working_ = asked_;
+            asked_ = false;
+            if (!working_) return;
+        }
+        if (auto done = maintain(engines_); !done) {
+            log(LogLevel::kWarn, "compact the store: {}", done.error().message);
+        }
+    }
+}
+
+}  // namespace drupe::daemon
