@@ -70,10 +70,11 @@ TEST(CommitConfigTest, ChangesAreDockerfileInstructions) {
 }
 
 TEST(CommitConfigTest, AHealthCheckIsAChangeToo) {
-    EXPECT_EQ(config_after({"HEALTHCHECK --interval=1m30s --retries=2 CMD test -f /ok"})["Healthcheck"],
-              json({{"Test", {"CMD-SHELL", "test -f /ok"}},
-                    {"Interval", 90'000'000'000},
-                    {"Retries", 2}}));
+    EXPECT_EQ(
+        config_after({"HEALTHCHECK --interval=1m30s --retries=2 CMD test -f /ok"})["Healthcheck"],
+        json({{"Test", {"CMD-SHELL", "test -f /ok"}},
+              {"Interval", 90'000'000'000},
+              {"Retries", 2}}));
     EXPECT_EQ(config_after({"healthcheck --timeout=1.5ms cmd [\"a\", \"b\"]"})["Healthcheck"],
               json({{"Test", {"CMD", "a", "b"}}, {"Timeout", 1'500'000}}));
     EXPECT_EQ(config_after({"HEALTHCHECK NONE"})["Healthcheck"], json({{"Test", {"NONE"}}}));

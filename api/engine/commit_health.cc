@@ -64,11 +64,11 @@ std::optional<int64_t> parse_duration(std::string_view text) {
 }
 
 Status read_option(std::string_view word, json& check) {
-    constexpr std::array<std::array<std::string_view, 2>, 4> kTimes{{{"--interval=", "Interval"},
-                                                                     {"--timeout=", "Timeout"},
-                                                                     {"--start-period=", "StartPeriod"},
-                                                                     {"--start-interval=",
-                                                                      "StartInterval"}}};
+    constexpr std::array<std::array<std::string_view, 2>, 4> kTimes{
+        {{"--interval=", "Interval"},
+         {"--timeout=", "Timeout"},
+         {"--start-period=", "StartPeriod"},
+         {"--start-interval=", "StartInterval"}}};
     for (const auto& [option, member] : kTimes) {
         if (!word.starts_with(option)) continue;
         const auto ns = parse_duration(word.substr(option.size()));
