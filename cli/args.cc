@@ -20,12 +20,17 @@ struct Args::Impl {
     size_t most = 0;
     bool in_front = false;
 
+    /// As Docker's: a flag that isn't there or can't be read.
     int complain(const std::string& message) const {
         std::fprintf(stderr,
-                     "drupe %s: %s\n\nUsage:  %s\n\nRun 'drupe %s --help' for more "
-                     "information\n",
-                     name.c_str(), message.c_str(), usage.c_str(), name.c_str());
+                     "drupe: %s\n\nUsage:  %s\n\nRun 'drupe %s --help' for more information\n",
+                     message.c_str(), usage.c_str(), name.c_str());
         return kUsageError;
+    }
+    /// Too many or too few of what is no flag.
+    int complain_of_count(const std::string& what) const {
+        static_cast<void>(complain("'drupe " + name + "' " + what));
+        return kFailure;
     }
     std::optional<int> take_operands();
     std::string help() const;
@@ -110,30 +115,30 @@ void Args::example(const std::string& command, const std::string& what) {
 }
 
 std::optional<int> Args::Impl::take_operands() {
-    if (operands == nullptr) return std::nullopt;
-    if (in_front) {
-        *operands = app.remaining();
-        if (!operands->empty() && operands->front() == "--") {
-            operands->erase(operands->begin());
-        } else if (!operands->empty() && operands->front().size() > 1 &&
-                   operands->front().front() == '-') {
-            return complain("unknown flag: " + operands->front());
-        }
+    std::vector<std::string> rest = app.remaining();
+    if (in_front && !rest.empty() && rest.front() == "--") {
+        rest.erase(rest.begin());
+    } else if (!rest.empty() && rest.front().size() > 1 && rest.front().front() == '-') {
+        const bool is_long = rest.front().starts_with("--");
+        return complain((is_long ? "unknown flag: " : "unknown shorthand flag: ") +
+                        rest.front().substr(0, rest.front().find('=')));
     }
+    if (operands == nullptr) {
+        return rest.empty() ? std::nullopt
+                            : std::optional(complain_of_count("accepts no arguments"));
+    }
+    if (in_front) *operands = std::move(rest);
     const size_t count = operands->size();
     if (count >= least && count <= most) return std::nullopt;
-    if (least == most) {
-        return complain("needs exactly " + std::to_string(least) +
-                        (least == 1 ? " argument" : " arguments"));
-    }
-    return complain(
-        count < least
-            ? "needs at least " + std::to_string(least) + (least == 1 ? " argument" : " arguments")
-            : "takes at most " + std::to_string(most) + (most == 1 ? " argument" : " arguments"));
+    const size_t bound = count < least ? least : most;
+    const char* const how = least == most ? "" : count < least ? "at least " : "at most ";
+    return complain_of_count("requires " + std::string(how) + std::to_string(bound) +
+                             (bound == 1 ? " argument" : " arguments"));
 }
 
 std::optional<int> Args::parse(int argc, char** argv) {
     // CLI11 throws; nothing of it leaves this function.
+    impl_->app.allow_extras();
     try {
         impl_->app.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {

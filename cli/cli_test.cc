@@ -11,18 +11,40 @@ TEST_F(CliTest, UsageErrorsAre125AndNameTheFlag) {
     EXPECT_EQ(outcome.code, 125);
     EXPECT_THAT(outcome.err, HasSubstr("unknown flag: --bogus"));
     EXPECT_THAT(outcome.err, HasSubstr("drupe run --help"));
-    EXPECT_EQ(drupe({"run"}).code, 125);
-    EXPECT_EQ(drupe({"nonsense"}).code, 125);
+    EXPECT_EQ(drupe({"ps", "--bogus"}).err,
+              "unknown flag: --bogus\n\nUsage:  drupe ps "
+              "[OPTIONS]\n\nRun 'drupe ps --help' for more "
+              "information\n");
     EXPECT_EQ(drupe({"ps", "--bogus"}).code, 125);
+    for (const char* bad : {"", "=x"}) {
+        EXPECT_EQ(drupe({"run", "-e", bad, "busybox"}).code, 125) << bad;
+        EXPECT_EQ(drupe({"run", "-l", bad, "busybox"}).code, 125) << bad;
+    }
     EXPECT_EQ(drupe({"run", "-m", "much", "busybox"}).code, 125);
     EXPECT_EQ(drupe({"run", "--boot", "warm", "busybox"}).code, 125);
 }
 
+TEST_F(CliTest, AWrongNumberOfArgumentsIsFailureOneInDockersWords) {
+    const Outcome few = drupe({"stop"});
+    EXPECT_EQ(few.code, 1);
+    EXPECT_THAT(few.err, HasSubstr("'drupe stop' requires at least 1 argument\n"));
+    EXPECT_THAT(drupe({"rename", "a"}).err, HasSubstr("'drupe rename' requires 2 arguments\n"));
+    EXPECT_THAT(drupe({"ps", "extra"}).err, HasSubstr("'drupe ps' accepts no arguments\n"));
+    EXPECT_EQ(drupe({"run"}).code, 1);
+    const Outcome unknown = drupe({"nonsense"});
+    EXPECT_EQ(unknown.code, 1);
+    EXPECT_THAT(unknown.err, HasSubstr("unknown command: drupe nonsense\n"));
+    EXPECT_EQ(drupe({"container", "nonsense"}).code, 1);
+    EXPECT_EQ(drupe({}).code, 0);
+    EXPECT_THAT(drupe({}).out, HasSubstr("Usage:  drupe COMMAND"));
+}
+
 TEST_F(CliTest, EveryCommandHasHelpWithAnExample) {
     for (const char* command :
-         {"run",    "exec",   "ps",      "create", "start",  "stop", "kill",   "wait",
-          "attach", "logs",   "inspect", "rm",     "images", "load", "import", "tag",
-          "rmi",    "doctor", "version", "diff",   "export", "save", "history"}) {
+         {"run",    "exec",   "ps",      "create", "start",     "stop",   "kill",    "wait",
+          "attach", "logs",   "inspect", "rm",     "images",    "load",   "import",  "tag",
+          "rmi",    "doctor", "version", "diff",   "export",    "save",   "history", "restart",
+          "stats",  "events", "info",    "port",   "container", "volume", "network", "image"}) {
         const Outcome outcome = drupe({command, "--help"});
         EXPECT_EQ(outcome.code, 0) << command;
         EXPECT_THAT(outcome.out, HasSubstr("Examples:")) << command;
@@ -251,6 +273,61 @@ TEST_F(CliTest, AMonitorWithoutAPlaceForTheDaemonIsNoFailure) {
     EXPECT_EQ(drupe({"ps", "--format", "{{.State}}"}).out, "running\n");
 }
 
+TEST_F(CliTest, StatsEventsInfoAndVersionAreTheDaemons) {
+    ASSERT_EQ(drupe({"run", "-d", "--name", "web", "--restart", "on-failure:2", "--network", "none",
+                     "busybox", "sleep"})
+                  .code,
+              0);
+    EXPECT_EQ(
+        drupe({"inspect", "-f", "{{.HostConfig.RestartPolicy.MaximumRetryCount}}", "web"}).out,
+        "2\n");
+    const Outcome stats = drupe({"stats", "--no-stream", "web"});
+    EXPECT_EQ(stats.code, 0) << stats.err;
+    EXPECT_THAT(stats.out, MatchesRegex("CONTAINER ID   NAME +CPU % (.|\n)*web  (.|\n)*"));
+    EXPECT_EQ(drupe({"stats", "--no-stream", "--format", "{{.Name}}"}).out, "web\n");
+    EXPECT_EQ(drupe({"stats", "--no-stream", "nosuch"}).code, 1);
+    EXPECT_EQ(drupe({"restart", "-t", "1", "web"}).out, "web\n");
+    const std::string events =
+        drupe({"events", "--since", "1h", "--until", "0s", "--format", "{{.Type}} {{.Action}}"})
+            .out;
+    EXPECT_THAT(events, HasSubstr("container start\n"));
+    EXPECT_THAT(events, HasSubstr("container restart\n"));
+    EXPECT_THAT(drupe({"info"}).out, HasSubstr("Containers: 1\n  Running: 1\n"));
+    EXPECT_EQ(drupe({"info", "-f", "{{.ContainersRunning}}"}).out, "1\n");
+    EXPECT_THAT(drupe({"version"}).out, HasSubstr("API version:  1.50"));
+    EXPECT_EQ(drupe({"port", "web"}).code, 0);
+    EXPECT_EQ(drupe({"stop", "web"}).code, 0);
+    EXPECT_THAT(drupe({"container", "prune", "-f"}).out,
+                MatchesRegex("Deleted Containers:\n[0-9a-f]+\n\nTotal reclaimed space: .*\n"));
+    EXPECT_EQ(drupe({"image", "prune", "-f"}).code, 0);
+}
+
+TEST_F(CliTest, HealthOptionsAreTheContainers) {
+    const Strings options{"create",       "--name",      "web",
+                          "--health-cmd", "test -e /up", "--health-interval",
+                          "1m30s",        "busybox",     "sleep"};
+    ASSERT_EQ(drupe(options).code, 0);
+    EXPECT_EQ(drupe({"inspect", "-f",
+                     "{{json .Config.Healthcheck.Test}} {{.Config.Healthcheck.Interval}}", "web"})
+                  .out,
+              "[\"CMD-SHELL\",\"test -e /up\"] 90000000000\n");
+    EXPECT_EQ(drupe({"create", "--no-healthcheck", "--health-retries", "3", "busybox"}).code, 125);
+    EXPECT_EQ(drupe({"create", "--health-timeout", "soon", "busybox"}).code, 125);
+}
+
+TEST_F(CliTest, VolumesAndNetworksAreNames) {
+    EXPECT_EQ(drupe({"volume", "create", "data"}).out, "data\n");
+    EXPECT_EQ(drupe({"volume", "ls", "-q"}).out, "data\n");
+    EXPECT_EQ(drupe({"volume", "inspect", "-f", "{{.Name}}", "data"}).out, "data\n");
+    EXPECT_EQ(drupe({"volume", "rm", "data"}).out, "data\n");
+    EXPECT_EQ(drupe({"network", "create", "mine"}).out.size(), 65u);
+    EXPECT_THAT(drupe({"network", "ls"}).out, HasSubstr("mine"));
+    EXPECT_EQ(drupe({"network", "inspect", "-f", "{{.Name}}", "mine"}).out, "mine\n");
+    EXPECT_THAT(drupe({"network", "prune", "-f"}).out, HasSubstr("Deleted Networks:\nmine\n"));
+    EXPECT_EQ(drupe({"network", "rm", "mine"}).code, 1);
+    EXPECT_EQ(drupe({"network", "rm", "-f", "mine"}).code, 0);
+}
+
 TEST_F(CliTest, ListsAreFilteredByTheDaemon) {
     ASSERT_EQ(drupe({"create", "--name", "web", "-l", "a=b", "busybox", "sleep"}).code, 0);
     const auto names = [&](const char* filter) {
@@ -332,7 +409,7 @@ TEST_F(CliTest, TheSystemIsMeasuredVerifiedAndPruned) {
     EXPECT_TRUE(std::regex_search(pruned.out, std::regex("Total reclaimed space: [0-9.]+[kM]B\n")))
         << pruned.out;
     EXPECT_EQ(drupe({"ps", "-aq"}).out, "");
-    EXPECT_EQ(drupe({"system", "nonsense"}).code, 125);
+    EXPECT_EQ(drupe({"system", "nonsense"}).code, 1);
 }
 
 TEST_F(CliTest, AFolderIsImportedAndRuns) {

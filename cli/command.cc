@@ -58,11 +58,10 @@ int run_subcommand(std::string_view name, std::string_view summary,
     }
     usage += fmt::format("\nExamples:\n  drupe {} {} --help\n", name, commands.front().name);
     if (asked == "--help" || asked == "-h") return print(usage);
-    return fail(
-        {ErrorCode::kInvalid, fmt::format("'{}' is not a command of drupe {}: see 'drupe {} "
-                                          "--help'",
-                                          asked, name, name)},
-        kUsageError);
+    return fail({ErrorCode::kInvalid,
+                 fmt::format("unknown command: drupe {} {}\n\nRun 'drupe {} --help' for more "
+                             "information",
+                             name, asked, name)});
 }
 
 }  // namespace drupe::cli

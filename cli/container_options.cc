@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "api/engine/log_options.h"
+#include "api/engine/time_text.h"
 #include "api/engine/units.h"
 #include "base/fd.h"
 #include "cli/text.h"
@@ -45,6 +46,11 @@ void ContainerOptions::declare(Args& args) {
         "What it may write beyond its image, as in size=10G (default: what its disk holds)");
     args.flag("--read-only", read_only_, "Its root file system can't be written");
     declare_guest(args);
+    declare_health(args);
+    args.value("--restart", "POLICY", restart_,
+               "When it ends: no (default), always, unless-stopped or on-failure[:NUMBER]");
+    args.value("--network", "NAME", network_,
+               "none, or a network's name; no network carries packets yet");
     args.value("--stop-signal", "SIGNAL", stop_signal_, "What stop sends (default: the image's)");
     args.value("--stop-timeout", "SECONDS", stop_timeout_s_, "When stop kills it (default 10)");
     args.value("--kernel", "FILE", kernel_, "A Linux kernel of your own: vmlinux or bzImage");
@@ -78,6 +84,47 @@ void ContainerOptions::declare_guest(Args& args) {
     args.values("--add-host", "NAME:ADDRESS", extra_hosts_, "A line of its /etc/hosts");
     args.value("--log-driver", "NAME", log_driver_, "json-file (default), local or none");
     args.values("--log-opt", "NAME=VALUE", log_options_, "max-size=SIZE or max-file=NUMBER");
+}
+
+void ContainerOptions::declare_health(Args& args) {
+    args.value("--health-cmd", "COMMAND", health_command_, "What tells whether it is well");
+    args.value("--health-interval", "TIME", health_interval_, "Between two checks (default 30s)");
+    args.value("--health-timeout", "TIME", health_timeout_, "For one check (default 30s)");
+    args.value("--health-retries", "NUMBER", health_retries_, "Failures until it is unwell (3)");
+    args.value("--health-start-period", "TIME", health_start_period_,
+               "Failures don't count so long after the start");
+    args.value("--health-start-interval", "TIME", health_start_interval_,
+               "Between two checks in that time (default 5s)");
+    args.flag("--no-healthcheck", no_health_check_, "None, whatever the image says");
+}
+
+Status ContainerOptions::build_health(engine::ContainerConfig& config) const {
+    engine::HealthCheck check;
+    const auto read = [](const std::string& text, const char* option, uint64_t& out) -> Status {
+        if (text.empty()) return ok();
+        const auto duration = engine::parse_duration(text);
+        if (!duration) {
+            return Error{ErrorCode::kInvalid,
+                         fmt::format("{} {}: write 30s, 1m30s or 500ms", option, text)};
+        }
+        out = *duration;
+        return ok();
+    };
+    TRY(read(health_interval_, "--health-interval", check.interval_ns));
+    TRY(read(health_timeout_, "--health-timeout", check.timeout_ns));
+    TRY(read(health_start_period_, "--health-start-period", check.start_period_ns));
+    TRY(read(health_start_interval_, "--health-start-interval", check.start_interval_ns));
+    check.retries = health_retries_.value_or(0);
+    const bool says_anything = health_command_ || !health_interval_.empty() ||
+                               !health_timeout_.empty() || !health_start_period_.empty() ||
+                               !health_start_interval_.empty() || health_retries_;
+    if (no_health_check_ && says_anything) {
+        return Error{ErrorCode::kInvalid, "--no-healthcheck conflicts with --health-* options"};
+    }
+    if (no_health_check_) check.test = {"NONE"};
+    if (health_command_) check.test = {"CMD-SHELL", *health_command_};
+    if (says_anything || no_health_check_) config.health = std::move(check);
+    return ok();
 }
 
 Status ContainerOptions::build_guest(engine::ContainerConfig& config) {
@@ -116,6 +163,11 @@ Result<engine::ContainerConfig> ContainerOptions::build() {
     TRY(check_pull_policy(pull_));
     TRY(check_platform(platform_));
     engine::ContainerConfig config;
+    if (!restart_.empty()) {
+        TRY_ASSIGN(config.restart, parse_restart(restart_));
+    }
+    if (!network_.empty()) config.network_mode = network_;
+    TRY(build_health(config));
     config.image = operands_.front();
     if (operands_.size() > 1) config.cmd.emplace(operands_.begin() + 1, operands_.end());
     if (entrypoint_) config.entrypoint = std::vector<std::string>{*entrypoint_};
@@ -123,9 +175,14 @@ Result<engine::ContainerConfig> ContainerOptions::build() {
         TRY_ASSIGN(auto variables, read_env_file(file));
         config.env.insert(config.env.end(), variables.begin(), variables.end());
     }
-    for (const std::string& variable : env_) add_variable(variable, config.env);
+    for (const std::string& variable : env_) {
+        TRY(add_variable(variable, config.env));
+    }
     for (const std::string& label : labels_) {
         const size_t equals = label.find('=');
+        if (label.empty() || equals == 0) {
+            return Error{ErrorCode::kInvalid, fmt::format("invalid label '{}': empty name", label)};
+        }
         config.labels[label.substr(0, equals)] =
             equals == std::string::npos ? "" : label.substr(equals + 1);
     }
@@ -222,12 +279,16 @@ Status ContainerOptions::write_id_file(const std::string& id) const {
     return write_all(file.get(), std::as_bytes(std::span(id)));
 }
 
-void add_variable(const std::string& text, std::vector<std::string>& out) {
+Status add_variable(const std::string& text, std::vector<std::string>& out) {
+    if (text.empty() || text.front() == '=') {
+        return Error{ErrorCode::kInvalid, "invalid environment variable: " + text};
+    }
     if (text.find('=') != std::string::npos) {
         out.push_back(text);
-        return;
+    } else if (const char* value = ::getenv(text.c_str())) {
+        out.push_back(text + "=" + value);
     }
-    if (const char* value = ::getenv(text.c_str())) out.push_back(text + "=" + value);
+    return ok();
 }
 
 Result<std::vector<std::string>> read_env_file(const std::string& path) {
@@ -251,7 +312,7 @@ Result<std::vector<std::string>> read_env_file(const std::string& path) {
                          fmt::format("--env-file {}: line {} has no name, or white space in it",
                                      path, number)};
         }
-        add_variable(std::string(line), variables);
+        TRY(add_variable(std::string(line), variables));
     }
     return variables;
 }

@@ -29,7 +29,9 @@ class ContainerOptions {
 
   private:
     void declare_guest(Args& args);
+    void declare_health(Args& args);
     [[nodiscard]] Status build_guest(engine::ContainerConfig& config);
+    [[nodiscard]] Status build_health(engine::ContainerConfig& config) const;
 
     std::vector<std::string> operands_;  // IMAGE [COMMAND...]
     std::string name_;
@@ -56,6 +58,15 @@ class ContainerOptions {
     std::vector<std::string> dns_options_;
     std::vector<std::string> dns_search_;
     std::vector<std::string> extra_hosts_;
+    std::string restart_;
+    std::string network_;
+    std::optional<std::string> health_command_;
+    std::string health_interval_;
+    std::string health_timeout_;
+    std::string health_start_period_;
+    std::string health_start_interval_;
+    std::optional<uint32_t> health_retries_;
+    bool no_health_check_ = false;
     std::string log_driver_;
     std::vector<std::string> log_options_;
     bool init_ = false;
@@ -87,6 +98,6 @@ class ContainerOptions {
 /// Variables of a file: NAME=VALUE or NAME (taken from this process) a line; # is a comment.
 [[nodiscard]] Result<std::vector<std::string>> read_env_file(const std::string& path);
 /// NAME alone is taken from this process, or dropped if it has none.
-void add_variable(const std::string& text, std::vector<std::string>& out);
+[[nodiscard]] Status add_variable(const std::string& text, std::vector<std::string>& out);
 
 }  // namespace drupe::cli

@@ -127,6 +127,13 @@ Result<nlohmann::json> ask(const client::Request& request) {
     return ask(client, request);
 }
 
+Result<nlohmann::json> ask_running(const client::Request& request) {
+    TRY_ASSIGN(const engine::Paths paths, engine::find_paths());
+    TRY_ASSIGN(std::string path, daemon_socket(paths.run + "/drupe.sock"));
+    client::Client client(std::move(path));
+    return ask(client, request);
+}
+
 Status order(const client::Request& request) {
     TRY_ASSIGN(auto client, connect_daemon());
     TRY(client.request(request));

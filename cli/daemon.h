@@ -25,6 +25,8 @@ namespace drupe::cli {
 [[nodiscard]] Result<nlohmann::json> ask(client::Client& client, const client::Request& request);
 /// The same on a connection of its own.
 [[nodiscard]] Result<nlohmann::json> ask(const client::Request& request);
+/// The same of a daemon that runs: none is started.
+[[nodiscard]] Result<nlohmann::json> ask_running(const client::Request& request);
 /// A request without an answer that matters.
 [[nodiscard]] Status order(const client::Request& request);
 

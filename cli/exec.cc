@@ -35,7 +35,9 @@ Result<std::vector<std::string>> environment(const ExecOptions& options) {
         TRY_ASSIGN(auto variables, read_env_file(file));
         env.insert(env.end(), variables.begin(), variables.end());
     }
-    for (const std::string& variable : options.env) add_variable(variable, env);
+    for (const std::string& variable : options.env) {
+        TRY(add_variable(variable, env));
+    }
     return env;
 }
 

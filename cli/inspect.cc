@@ -12,12 +12,17 @@ constexpr int kIndent = 4;
 /// The document of a container or an image, as the daemon has it.
 Result<std::string> describe(client::Client& client, const std::string& name,
                              const std::string& type) {
-    if (type != "image") {
+    if (type.empty() || type == "container") {
         auto container = client.request(make_request("GET", container_path(name, "/json")));
         if (container) return std::move(container).value().body;
         if (container.error().code != ErrorCode::kNotFound || type == "container") {
             return container.error();
         }
+    }
+    if (type == "volume" || type == "network") {
+        TRY_ASSIGN(auto found,
+                   client.request(make_request("GET", "/" + type + "s/" + client::escape(name))));
+        return std::move(found.body);
     }
     auto image = client.request(make_request("GET", image_path(name, "/json")));
     if (image) return std::move(image).value().body;
@@ -38,13 +43,16 @@ int inspect_command(int argc, char** argv) {
               "Print all that is known of containers or images, as JSON.");
     args.value("-f,--format", "TEMPLATE", format,
                "A part of it: '{{.State.Status}}', '{{json .Config}}'");
-    args.value("--type", "TYPE", type, "container or image (default: whichever has the name)");
+    args.value("--type", "TYPE", type,
+               "container, image, volume or network (default: a container or an image)");
     args.flag("--json", json, "Print JSON (what it does anyway)");
     args.operands(names, 1, SIZE_MAX);
     args.example("drupe inspect -f '{{.State.ExitCode}}' web", "how it ended");
     if (const auto code = args.parse(argc, argv)) return *code;
-    if (!type.empty() && type != "container" && type != "image") {
-        return fail({ErrorCode::kInvalid, "--type is 'container' or 'image'"}, kUsageError);
+    if (!type.empty() && type != "container" && type != "image" && type != "volume" &&
+        type != "network") {
+        return fail({ErrorCode::kInvalid, "--type is container, image, volume or network"},
+                    kUsageError);
     }
     auto client = connect_daemon();
     if (!client) return fail(client.error());

@@ -1,4 +1,4 @@
-// drupe stop, kill, pause, unpause and rm: something done to each of the containers named.
+// drupe stop, restart, kill, pause, unpause and rm: something done to each of the containers named.
 
 #include "api/engine/container.h"
 #include "cli/command.h"
@@ -19,6 +19,23 @@ int stop_command(int argc, char** argv) {
     client::Pairs query;
     if (timeout_s) query.emplace_back("t", std::to_string(*timeout_s));
     return ask_each(names, "POST", "/stop", query);
+}
+
+int restart_command(int argc, char** argv) {
+    std::vector<std::string> names;
+    std::optional<uint32_t> timeout_s;
+    std::string signal;
+    Args args("restart", "CONTAINER [CONTAINER...]", "Stop containers, and start them again.");
+    args.value("-t,--time,--timeout", "SECONDS", timeout_s,
+               "How long to wait before SIGKILL (default 10)");
+    args.value("-s,--signal", "SIGNAL", signal, "What to send first (default: the stop signal)");
+    args.operands(names, 1, SIZE_MAX);
+    args.example("drupe restart web", "a new machine on the same disk");
+    if (const auto code = args.parse(argc, argv)) return *code;
+    client::Pairs query;
+    if (timeout_s) query.emplace_back("t", std::to_string(*timeout_s));
+    if (!signal.empty()) query.emplace_back("signal", signal);
+    return ask_each(names, "POST", "/restart", query);
 }
 
 int kill_command(int argc, char** argv) {

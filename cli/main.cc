@@ -23,12 +23,15 @@ constexpr std::array kCommands{
     CommandInfo{"create", "Create a container without starting it", create_command},
     CommandInfo{"start", "Start containers that don't run", start_command},
     CommandInfo{"stop", "Stop running containers", stop_command},
+    CommandInfo{"restart", "Stop containers, and start them again", restart_command},
     CommandInfo{"kill", "Send a signal to running containers", kill_command},
     CommandInfo{"pause", "Have running containers stand still", pause_command},
     CommandInfo{"unpause", "Let paused containers go on", unpause_command},
     CommandInfo{"rename", "Give a container another name", rename_command},
     CommandInfo{"update", "Change limits of containers", update_command},
     CommandInfo{"top", "Show what runs in a container", top_command},
+    CommandInfo{"stats", "Show what containers use", stats_command},
+    CommandInfo{"port", "List a container's published ports", port_command},
     CommandInfo{"wait", "Wait until containers stop, and print their exit codes", wait_command},
     CommandInfo{"attach", "Connect to the streams of a running container", attach_command},
     CommandInfo{"logs", "Print what a container has written", logs_command},
@@ -47,14 +50,19 @@ constexpr std::array kCommands{
     CommandInfo{"save", "Write images to an archive", save_command},
     CommandInfo{"import", "Make an image of a root file system", import_command},
     CommandInfo{"history", "Show how an image was made", history_command},
-    CommandInfo{"image", "Commands that are about images: image inspect, image ls, ...",
-                image_command},
     CommandInfo{"tag", "Give an image another name", tag_command},
     CommandInfo{"rmi", "Remove images", rmi_command},
+    CommandInfo{"container", "Commands about containers: container ls, container prune, ...",
+                container_command},
+    CommandInfo{"image", "Commands about images: image inspect, image prune, ...", image_command},
+    CommandInfo{"network", "Commands about networks", network_command},
+    CommandInfo{"volume", "Commands about volumes", volume_command},
+    CommandInfo{"events", "Print what happens, as it does", events_command},
+    CommandInfo{"info", "Show what the daemon says of itself", info_command},
     CommandInfo{"layer", "Look into the layers that images are made of", layer_command},
     CommandInfo{"system", "Show, check and tidy what is on the host's disk", system_command},
     CommandInfo{"doctor", "Check whether this host can run microVMs", doctor_command},
-    CommandInfo{"version", "Print the version", version_command},
+    CommandInfo{"version", "Print the versions of command and daemon", version_command},
 };
 std::string usage() {
     std::string text =
@@ -92,12 +100,17 @@ void open_standard_streams() {
     if (fd > 2) ::close(fd);
 }
 
+int unknown_command(std::string_view name) {
+    return fail({ErrorCode::kInvalid,
+                 fmt::format("unknown command: drupe {}\n\nRun 'drupe --help' for more information",
+                             name)});
+}
+
 int help(int argc, char** argv) {
     if (argc < 2) return print(usage());
     const CommandInfo* command = find(argv[1]);
     if (command == nullptr) {
-        return fail({ErrorCode::kInvalid, fmt::format("there is no command '{}'", argv[1])},
-                    kUsageError);
+        return unknown_command(argv[1]);
     }
     char option[] = "--help";
     std::array<char*, 3> arguments{argv[1], option, nullptr};
@@ -109,10 +122,7 @@ int help(int argc, char** argv) {
 int main_program(int argc, char** argv) {
     open_standard_streams();
     set_log_program("drupe");
-    if (argc < 2) {
-        print(usage());
-        return kFailure;
-    }
+    if (argc < 2) return print(usage());
     if (const std::string_view option = argv[1];
         option == "-H" || option == "--host" || option.starts_with("--host=")) {
         const bool apart = option.find('=') == std::string_view::npos;
@@ -129,9 +139,7 @@ int main_program(int argc, char** argv) {
     if (name == "--version" || name == "-v") return version_command(1, argv);
     const CommandInfo* command = find(argv[1]);
     if (command != nullptr) return command->run(argc - 1, argv + 1);
-    return fail(
-        {ErrorCode::kInvalid, fmt::format("'{}' is not a drupe command: see 'drupe --help'", name)},
-        kUsageError);
+    return unknown_command(name);
 }
 
 }  // namespace drupe::cli

@@ -37,6 +37,14 @@ size_t width_of(std::string_view text) {
 
 }  // namespace
 
+std::string binary_size(uint64_t bytes) {
+    constexpr std::array kUnits{"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    auto value = static_cast<double>(bytes);
+    size_t unit = 0;
+    for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
+    return fmt::format("{:.4g}{}", value, kUnits[unit]);
+}
+
 std::string human_size(uint64_t bytes) {
     constexpr std::array kUnits{"B", "kB", "MB", "GB", "TB", "PB"};
     auto size = static_cast<double>(bytes);

@@ -14,6 +14,9 @@ namespace drupe::cli {
 /// "4.32MB": three digits, powers of 1000.
 [[nodiscard]] std::string human_size(uint64_t bytes);
 
+/// "4.123MiB": four digits, powers of 1024.
+[[nodiscard]] std::string binary_size(uint64_t bytes);
+
 /// "1.5" CPUs as billionths.
 [[nodiscard]] Result<uint64_t> parse_cpus(std::string_view text);
 /// "no", "always", "unless-stopped", "on-failure[:NUMBER]".

@@ -44,6 +44,21 @@ TEST(HumanText, SizesHaveThreeDigits) {
     EXPECT_EQ(human_size(123456789), "123MB");
 }
 
+TEST(HumanText, BinarySizesHaveFourDigits) {
+    EXPECT_EQ(binary_size(0), "0B");
+    EXPECT_EQ(binary_size(1536), "1.5KiB");
+    EXPECT_EQ(binary_size(512ull << 20), "512MiB");
+    EXPECT_EQ(binary_size(1234567890), "1.15GiB");
+}
+
+TEST(ParseRestart, AsDockerWritesThem) {
+    EXPECT_EQ(parse_restart("no").value().kind, engine::RestartPolicy::Kind::kNo);
+    EXPECT_EQ(parse_restart("on-failure:3").value().max_retries, 3u);
+    for (const char* bad : {"", "never", "always:2", "on-failure:", "on-failure:x"}) {
+        EXPECT_FALSE(parse_restart(bad)) << bad;
+    }
+}
+
 TEST(ParseSize, UnitsArePowersOf1024AndNonsenseIsRefused) {
     EXPECT_EQ(engine::parse_bytes("64").value(), 64u);
     EXPECT_EQ(engine::parse_bytes("64m").value(), 64u << 20);

@@ -29,6 +29,10 @@ Status wait_readable(int fd, std::optional<Clock::time_point> deadline) {
     }
 }
 
+Error hung_up() {
+    return {ErrorCode::kNotFound, "the monitor hung up"};
+}
+
 }  // namespace
 
 Result<ControlClient> ControlClient::connect(const std::string& socket_path) {
@@ -49,8 +53,12 @@ Result<ControlClient> ControlClient::connect(const std::string& socket_path) {
 
 Result<uint64_t> ControlClient::send(control::Request request) {
     request.id = next_id_++;
-    TRY(control::send_packet(socket_.get(), control::encode(request), control::fds_of(request)));
-    return request.id;
+    const auto sent =
+        control::send_packet(socket_.get(), control::encode(request), control::fds_of(request));
+    if (sent) return request.id;
+    const int error = sent.error().os_errno;
+    if (error == EPIPE || error == ECONNRESET) return hung_up();
+    return sent.error();
 }
 
 Result<control::Reply> ControlClient::receive(uint64_t id,
@@ -61,7 +69,7 @@ Result<control::Reply> ControlClient::receive(uint64_t id,
         if (auto node = replies_.extract(id)) return std::move(node.mapped());
         TRY(wait_readable(socket_.get(), deadline));
         TRY_ASSIGN(auto packet, control::receive_packet(socket_.get()));
-        if (!packet) return Error{ErrorCode::kNotFound, "the monitor hung up"};
+        if (!packet) return hung_up();
         TRY_ASSIGN(control::Reply reply, control::decode_reply(packet->text));
         // A reply nobody asked for would only take up memory.
         if (reply.id == 0 || reply.id >= next_id_) continue;

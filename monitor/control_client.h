@@ -21,7 +21,8 @@ class ControlClient {
     /// For poll(): readable when a reply may be there.
     [[nodiscard]] int fd() const { return socket_.get(); }
 
-    /// Sends a request and returns the id its reply will carry. Doesn't wait.
+    /// Sends a request and returns the id its reply will carry. Doesn't wait. kNotFound: the
+    /// monitor has hung up.
     [[nodiscard]] Result<uint64_t> send(control::Request request);
     /// Waits for the reply with this id; others that come meanwhile are kept. kLimit when the time
     /// is over; kNotFound if the monitor hung up.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <charconv>
 #include <ctime>
 
@@ -52,25 +53,20 @@ std::optional<int64_t> take_zone(std::string_view& text) {
     return sign * (hours * 3600 + minutes * 60);
 }
 
-std::optional<uint64_t> parse_duration(std::string_view text) {
-    uint64_t total = 0;
-    while (!text.empty()) {
-        uint64_t number = 0;
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-        if (error != std::errc() || number > 1'000'000'000) return std::nullopt;
-        text.remove_prefix(static_cast<size_t>(end - text.data()));
-        uint64_t unit = 0;
-        if (take(text, 'h'))
-            unit = 3600;
-        else if (take(text, 'm'))
-            unit = 60;
-        else if (take(text, 's'))
-            unit = 1;
-        else
-            return std::nullopt;
-        total += number * unit;
+/// The unit at the front, in nanoseconds; 0: none.
+uint64_t take_unit(std::string_view& text) {
+    constexpr std::array<std::pair<std::string_view, uint64_t>, 6> kUnits{{{"ms", 1'000'000},
+                                                                           {"us", 1'000},
+                                                                           {"ns", 1},
+                                                                           {"h", 3600 * kNano},
+                                                                           {"m", 60 * kNano},
+                                                                           {"s", kNano}}};
+    for (const auto& [name, ns] : kUnits) {
+        if (!text.starts_with(name)) continue;
+        text.remove_prefix(name.size());
+        return ns;
     }
-    return total * kNano;
+    return 0;
 }
 
 }  // namespace
@@ -117,6 +113,26 @@ std::optional<uint64_t> parse_time_text(std::string_view text) {
     const int64_t seconds = static_cast<int64_t>(timegm(&utc)) - zone;
     if (seconds < 0 || static_cast<uint64_t>(seconds) > UINT64_MAX / kNano - 1) return std::nullopt;
     return static_cast<uint64_t>(seconds) * kNano + fraction;
+}
+
+std::optional<uint64_t> parse_duration(std::string_view text) {
+    constexpr uint64_t kLongestNs = uint64_t{100} * 365 * 86400 * kNano;
+    if (text.empty()) return std::nullopt;
+    uint64_t total = 0;
+    while (!text.empty()) {
+        uint64_t number = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+        if (error != std::errc()) return std::nullopt;
+        text.remove_prefix(static_cast<size_t>(end - text.data()));
+        uint64_t fraction = take_fraction(text);
+        const uint64_t unit = take_unit(text);
+        if (unit == 0 || number > kLongestNs / unit) return std::nullopt;
+        fraction = static_cast<uint64_t>(static_cast<double>(fraction) / kNano *
+                                         static_cast<double>(unit));
+        total += number * unit + fraction;
+        if (total > kLongestNs) return std::nullopt;
+    }
+    return total;
 }
 
 std::optional<uint64_t> parse_moment(std::string_view text, uint64_t now_ns) {

@@ -84,7 +84,7 @@ void Process::write(const std::string& bytes) {
         // Take output meanwhile, or a program that echoes would wait for us while we wait for it.
         std::array<pollfd, 3> poll{
             {{fd, POLLOUT, 0}, {out_.get(), POLLIN, 0}, {err_.get(), POLLIN, 0}}};
-        if (::poll(poll.data(), poll.size(), 10'000) <= 0) return;
+        if (::poll(poll.data(), poll.size(), 120'000) <= 0) return;
         if ((poll[1].revents & (POLLIN | POLLHUP)) != 0) read_into(out_, outcome_.out);
         if ((poll[2].revents & (POLLIN | POLLHUP)) != 0) read_into(err_, outcome_.err);
         if ((poll[0].revents & POLLERR) != 0) return;
