@@ -22,14 +22,13 @@ struct Args::Impl {
 
     /// As Docker's: a flag that isn't there or can't be read.
     int complain(const std::string& message) const {
-        std::fprintf(stderr,
-                     "drupe: %s\n\nUsage:  %s\n\nRun 'drupe %s --help' for more information\n",
+        std::fprintf(stderr, "%s\n\nUsage:  %s\n\nRun 'drupe %s --help' for more information\n",
                      message.c_str(), usage.c_str(), name.c_str());
         return kUsageError;
     }
     /// Too many or too few of what is no flag.
     int complain_of_count(const std::string& what) const {
-        static_cast<void>(complain("'drupe " + name + "' " + what));
+        static_cast<void>(complain("drupe: 'drupe " + name + "' " + what));
         return kFailure;
     }
     std::optional<int> take_operands();
