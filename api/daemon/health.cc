@@ -30,10 +30,13 @@ uint64_t or_default(uint64_t value, uint64_t otherwise) {
     return value != 0 ? value : otherwise;
 }
 
-std::vector<std::string> argv_of(const HealthCheck& check) {
+std::vector<std::string> argv_of(const HealthCheck& check, const std::vector<std::string>& shell) {
     std::vector<std::string> words(check.test.begin() + 1, check.test.end());
     if (check.test.front() == "CMD") return words;
-    return {"/bin/sh", "-c", words.front()};
+    std::vector<std::string> argv =
+        shell.empty() ? std::vector<std::string>{"/bin/sh", "-c"} : shell;
+    argv.push_back(words.front());
+    return argv;
 }
 
 bool in_start_period(const Container& c, const HealthCheck& check, uint64_t now_ns) {
@@ -141,7 +144,7 @@ Health::Probe Health::probe(const Container& container, const HealthCheck& check
         TRY_ASSIGN(StreamPipes pipes, make_stream_pipes(false, true, false));
         TRY_ASSIGN(pipes.theirs.stderr_fd, pipes.theirs.stdout_fd.duplicate());
         engine::ExecRequest request;
-        request.argv = argv_of(check);
+        request.argv = argv_of(check, container.config.shell);
         request.stdio = std::move(pipes.theirs);
         TRY_ASSIGN(engine::ExecSession session, engine->exec(container.id, std::move(request)));
         control::Request wait;

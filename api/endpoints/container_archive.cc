@@ -73,10 +73,10 @@ Status send_tar(const Call& call, FileStream& stream) {
     }
 }
 
-/// The body into the guest, decompressed if it is gzip or zstd.
+/// The body into the guest, decompressed if it is gzip, bzip2, xz or zstd.
 Status receive_tar(const Call& call, FileStream& stream) {
     BodySource body(call.http);
-    TRY_ASSIGN(const auto plain, imagefs::oci::make_decompressor(body));
+    TRY_ASSIGN(const auto plain, imagefs::oci::make_archive_decompressor(body));
     std::vector<std::byte> buffer(kChunk);
     for (;;) {
         TRY_ASSIGN(const size_t got, plain.source->read(buffer));

@@ -39,6 +39,7 @@ Result<LogWish> read_wish(const Call& call) {
     wish.with_stdout = call.flag("stdout");
     wish.with_stderr = call.flag("stderr");
     wish.timestamps = call.flag("timestamps");
+    wish.details = call.flag("details");
     if (!wish.with_stdout && !wish.with_stderr) {
         return Error{ErrorCode::kInvalid, "Bad parameters: you must choose at least one stream"};
     }
@@ -83,6 +84,7 @@ Result<bool> write_log(engine::LogReader& reader, const LogWish& wish,
         if (entry->is_stderr ? !wish.with_stderr : !wish.with_stdout) continue;
         std::string line;
         if (wish.timestamps) line = engine::time_text(entry->at_ns) + " ";
+        if (wish.details) line += ' ';
         line += entry->text;
         if (wish.framed) batch += daemon::frame_head(entry->is_stderr ? 2 : 1, line.size());
         batch += line;

@@ -124,6 +124,7 @@ Status read_config(const json& body, ContainerConfig& out) {
     in.get("Image", out.image);
     in.get("WorkingDir", out.working_dir);
     in.get("StopSignal", out.stop_signal);
+    in.get_list("Shell", out.shell, kMaxItems);
     if (body.contains("StopTimeout") && !body["StopTimeout"].is_null()) {
         int64_t seconds = 0;
         in.get("StopTimeout", seconds);

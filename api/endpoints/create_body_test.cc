@@ -77,6 +77,7 @@ TEST(CreateBodyTest, WhatIsWrittenIsReadAgain) {
     c.labels = {{"x", "y"}};
     c.stop_signal = "TERM";
     c.stop_timeout_s = 3;
+    c.shell = {"/bin/sh", "-xc"};
     c.ulimits = {{"nofile", 5, UINT64_MAX}};
     c.restart = {engine::RestartPolicy::Kind::kOnFailure, 4};
     c.health = engine::HealthCheck{{"CMD", "true"}, 1'000'000'000, 2'000'000, 0, 0, 3};

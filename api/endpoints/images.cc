@@ -191,7 +191,8 @@ Status delete_image(const Call& call) {
     TRY_ASSIGN(const auto report,
                engine.images().remove(name, call.flag("force"), users(engine.engine())));
     for (const std::string& line : report) {
-        publish_image(call.daemon, line.starts_with("Untagged") ? "untag" : "delete", id, id);
+        if (line.starts_with("Untagged: ")) publish_image(call.daemon, "untag", id, id);
+        if (line == "Deleted: " + id) publish_image(call.daemon, "delete", id, id);
     }
     return call.answer(200, report_json(report));
 }
@@ -219,6 +220,8 @@ Status prune_images(const Call& call) {
             for (const Json& line : report_json(report.value())) deleted.push_back(line);
         }
     }
+    // What an earlier removal left, because something was imported just then, goes too.
+    TRY(engine.images().store().prune());
     TRY_ASSIGN(const auto after, engine.images().store().disk_usage());
     const uint64_t freed =
         before.total_bytes > after.total_bytes ? before.total_bytes - after.total_bytes : 0;

@@ -35,6 +35,13 @@ Status save(const Call& call, const std::vector<std::string>& names) {
     return saved;
 }
 
+/// Where a body was put down is nobody's business.
+Error without_path(Error error, std::string_view path) {
+    const size_t at = error.message.find(path);
+    if (at != std::string::npos) error.message.replace(at, path.size(), "the archive");
+    return error;
+}
+
 }  // namespace
 
 Status save_image(const Call& call) {
@@ -51,7 +58,7 @@ Status load_images(const Call& call) {
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(const auto file, spool_body(call.http, call.daemon.paths.root + "/tmp"));
     const auto loaded = engine.images().load(file.path(), call.text("drupe.tag"), {});
-    if (!loaded) return loaded.error();
+    if (!loaded) return without_path(loaded.error(), file.path());
     Progress progress(call);
     for (const std::string& name : loaded.value()) {
         const bool id = name.starts_with("sha256:");

@@ -15,6 +15,7 @@ struct LogWish {
     bool with_stdout = true;
     bool with_stderr = true;
     bool timestamps = false;
+    bool details = false;  ///< Attributes and a space before each line; there are none.
     bool framed = true;
     uint64_t since_ns = 0;
     uint64_t until_ns = UINT64_MAX;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "api/engine/commit_health.h"
 #include "api/engine/time_text.h"
 
 namespace drupe::engine {
@@ -161,13 +162,15 @@ Status apply_change(json& config, std::string_view change) {
     } else if (name == "STOPSIGNAL") {
         TRY(parse_signal(rest));
         config["StopSignal"] = rest;
+    } else if (name == "HEALTHCHECK") {
+        TRY_ASSIGN(config["Healthcheck"], parse_healthcheck(rest));
     } else if (name == "ONBUILD") {
         if (!config["OnBuild"].is_array()) config["OnBuild"] = json::array();
         config["OnBuild"].push_back(rest);
     } else {
-        return bad_change(change,
-                          "only CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, "
-                          "VOLUME and WORKDIR can be changed");
+        std::string unknown = name.substr(0, 64);
+        for (char& c : unknown) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+        return Error{ErrorCode::kInvalid, unknown + " is not a valid change command"};
     }
     return ok();
 }

@@ -69,6 +69,25 @@ TEST(CommitConfigTest, ChangesAreDockerfileInstructions) {
     EXPECT_EQ(config_after({"ONBUILD RUN x"})["OnBuild"], json({"RUN x"}));
 }
 
+TEST(CommitConfigTest, AHealthCheckIsAChangeToo) {
+    EXPECT_EQ(
+        config_after({"HEALTHCHECK --interval=1m30s --retries=2 CMD test -f /ok"})["Healthcheck"],
+        json({{"Test", {"CMD-SHELL", "test -f /ok"}},
+              {"Interval", 90'000'000'000},
+              {"Retries", 2}}));
+    EXPECT_EQ(config_after({"healthcheck --timeout=1.5ms cmd [\"a\", \"b\"]"})["Healthcheck"],
+              json({{"Test", {"CMD", "a", "b"}}, {"Timeout", 1'500'000}}));
+    EXPECT_EQ(config_after({"HEALTHCHECK NONE"})["Healthcheck"], json({{"Test", {"NONE"}}}));
+    for (const char* bad :
+         {"HEALTHCHECK", "HEALTHCHECK NONE x", "HEALTHCHECK CMD", "HEALTHCHECK --what=1 CMD x",
+          "HEALTHCHECK --interval=5 CMD x", "HEALTHCHECK --interval=1us CMD x",
+          "HEALTHCHECK --interval=99999999999h CMD x", "HEALTHCHECK --retries=-1 CMD x"}) {
+        const auto text = commit({bad});
+        ASSERT_FALSE(text) << bad;
+        EXPECT_EQ(text.error().code, ErrorCode::kInvalid);
+    }
+}
+
 TEST(CommitConfigTest, WhatIsNoChangeIsRefusedByName) {
     for (const char* bad :
          {"", "CMD", "RUN x", "ENV", "ENV A", "ENV =b", "LABEL x", "STOPSIGNAL WHAT", "COPY a b"}) {

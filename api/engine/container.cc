@@ -121,6 +121,7 @@ Result<ContainerConfig> merge(ContainerConfig asked, const ImageConfig& image) {
     if (asked.user.empty()) asked.user = image.user;
     if (asked.stop_signal.empty()) asked.stop_signal = image.stop_signal;
     if (!asked.health) asked.health = image.health;
+    if (asked.shell.empty()) asked.shell = image.shell;
     for (const std::string& port : image.exposed_ports) {
         const auto& known = asked.exposed_ports;
         if (std::find(known.begin(), known.end(), port) == known.end()) {

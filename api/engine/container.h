@@ -79,6 +79,7 @@ struct ContainerConfig {
     std::vector<Ulimit> ulimits;
     RestartPolicy restart;
     std::optional<HealthCheck> health;  ///< Unset: the image's; {"NONE"}: none.
+    std::vector<std::string> shell;  ///< Of a CMD-SHELL check; empty: the image's, or /bin/sh -c.
     LogOptions log;
     std::vector<std::string> exposed_ports;  ///< "80/tcp"; words only.
     /// "none", "default", "bridge", or a network's name or id. No network carries packets yet.

@@ -86,6 +86,7 @@ void read_policies(JsonReader& in, ContainerConfig& config) {
         in.check(reader.status());
     }
     read_health(in, config.health);
+    in.get_list("shell", config.shell, kMaxItems);
 }
 
 }  // namespace
@@ -121,6 +122,7 @@ std::string to_json(const ContainerConfig& config) {
         {"restart",
          {{"kind", to_string(config.restart.kind)}, {"max_retries", config.restart.max_retries}}},
         {"health", health_json(config.health)},
+        {"shell", config.shell},
         {"log",
          {{"driver", config.log.driver},
           {"max_size_bytes", config.log.max_size_bytes},

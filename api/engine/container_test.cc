@@ -26,6 +26,7 @@ ImageConfig image() {
     config.working_dir = "/srv";
     config.user = "www";
     config.stop_signal = "SIGQUIT";
+    config.shell = {"/bin/ash", "-xc"};
     config.labels = {{"a", "image"}, {"b", "image"}};
     return config;
 }
@@ -36,6 +37,7 @@ TEST(Merge, WithoutOptionsTheImageDecides) {
     EXPECT_EQ(merged.working_dir, "/srv");
     EXPECT_EQ(merged.user, "www");
     EXPECT_EQ(merged.stop_signal, "SIGQUIT");
+    EXPECT_THAT(merged.shell, ElementsAre("/bin/ash", "-xc"));
     EXPECT_THAT(merged.env, ElementsAre("PATH=/bin", "A=image"));
 }
 

@@ -98,7 +98,7 @@ Status Engine::remove(std::string_view query, bool force) {
     const Command command = force ? Command::kForceRemove : Command::kRemove;
     if (verdict(container.state, command) == Verdict::kRefuse) {
         return Error{ErrorCode::kConflict,
-                     fmt::format("cannot remove container \"/{}\": it {}", container.name,
+                     fmt::format("cannot remove container \"/{}\": container {}", container.name,
                                  refusal(container.state, command))};
     }
     TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(container)));
@@ -109,7 +109,7 @@ Status Engine::remove(std::string_view query, bool force) {
             TRY_ASSIGN(const Container now, table_.by_id(container.id));
             if (has_machine(now.state)) {
                 return Error{ErrorCode::kConflict,
-                             fmt::format("cannot remove container \"/{}\": it {}", now.name,
+                             fmt::format("cannot remove container \"/{}\": container {}", now.name,
                                          refusal(now.state, command))};
             }
         }

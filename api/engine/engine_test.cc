@@ -249,7 +249,7 @@ TEST_F(EngineTest, ARunningContainerIsRemovedByForceOnly) {
     const auto refused = engine_->remove(id, false);
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, ErrorCode::kConflict);
-    EXPECT_THAT(refused.error().message, HasSubstr("rm -f"));
+    EXPECT_THAT(refused.error().message, HasSubstr("container is running: stop the container"));
     ASSERT_TRUE(engine_->remove(id, true));
     expect_nothing_left();
 }

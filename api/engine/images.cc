@@ -73,6 +73,7 @@ ImageConfig to_engine(imagefs::oci::ImageConfig config) {
     out.labels.insert(config.labels.begin(), config.labels.end());
     out.exposed_ports = std::move(config.exposed_ports);
     out.volumes = std::move(config.volumes);
+    out.shell = std::move(config.shell);
     if (config.healthcheck) out.health = to_engine(*config.healthcheck);
     return out;
 }
@@ -88,7 +89,8 @@ Result<std::unique_ptr<Images>> Images::open(const Paths& paths) {
 
 Result<imagefs::Image> Images::find(std::string_view name) {
     // A name like "cafe" may be both; the reference wins, as Docker has it.
-    if (const auto reference = Reference::parse(name)) {
+    const auto reference = Reference::parse(name);
+    if (reference) {
         const std::string canonical = reference.value().canonical();
         auto image = store_.resolve(canonical);
         if (image || image.error().code != ErrorCode::kNotFound) return image;
@@ -101,7 +103,9 @@ Result<imagefs::Image> Images::find(std::string_view name) {
         auto image = store_.resolve(name);
         if (image || image.error().code != ErrorCode::kNotFound) return image;
     }
-    return Error{ErrorCode::kNotFound, fmt::format("No such image: {}", name.substr(0, 256))};
+    return Error{ErrorCode::kNotFound,
+                 fmt::format("No such image: {}", reference ? reference.value().familiar()
+                                                            : std::string(name.substr(0, 256)))};
 }
 
 Result<ImageRef> Images::resolve(std::string_view name) {
@@ -207,6 +211,7 @@ Result<std::string> Images::inspect(std::string_view name) {
     for (const std::string& tag : image.tags) description.references.push_back(familiar(tag));
     description.digest = image.manifest.is_null() ? "" : image.manifest.to_string();
     description.size_bytes = image.size_bytes;
+    description.tagged_ns = static_cast<uint64_t>(std::max<int64_t>(image.tagged_ns, 0));
     description.config = std::move(image.config);
     for (const auto& layer : chain) {
         if (layer.parent) description.layers.push_back(layer.diff_id.to_string());

@@ -47,7 +47,8 @@ struct ImageUser {
 /// Made from the busybox beside Drupe when it is asked for, so that an empty store has an image.
 inline constexpr std::string_view kBuiltinImage = "docker.io/library/busybox:latest";
 
-/// What removing a reference did, in Docker's words: "Untagged: x:1", "Deleted: sha256:...".
+/// What removing a reference did, in Docker's words: "Untagged: x:1", "Deleted: sha256:..." (the
+/// image, then each layer that nothing else needs).
 using RemoveReport = std::vector<std::string>;
 
 struct PullReport {

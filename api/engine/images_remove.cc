@@ -75,9 +75,19 @@ Result<RemoveReport> Images::remove(
     } else if (auto why = conflict(image, users, force)) {
         return std::move(*why);
     }
+    TRY_ASSIGN(auto layers, store_.chain(image.chain_id));
+    std::erase_if(layers, [](const auto& layer) { return !layer.parent; });  // of no image's own
+    std::vector<imagefs::ChainId> names;
+    for (const auto& layer : layers) {
+        TRY_ASSIGN(names.emplace_back(), store_.oci_chain_id(layer.chain_id));
+    }
     TRY(store_.remove_image(image.id));
     for (const std::string& other : image.tags) report.push_back("Untagged: " + familiar(other));
     report.push_back("Deleted: " + image.id.to_string());
+    for (size_t i = layers.size(); i-- > 0;) {  // the uppermost first
+        TRY_ASSIGN(const bool kept, store_.has_layer(layers[i].chain_id));
+        if (!kept) report.push_back("Deleted: " + names[i].to_string());
+    }
     return report;
 }
 

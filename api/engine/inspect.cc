@@ -78,6 +78,7 @@ json config_json(const ContainerConfig& config, std::string_view id) {
          {"Labels", config.labels}});
     if (!config.stop_signal.empty()) value["StopSignal"] = config.stop_signal;
     if (config.stop_timeout_s) value["StopTimeout"] = *config.stop_timeout_s;
+    if (!config.shell.empty()) value["Shell"] = config.shell;
     return value;
 }
 
@@ -240,7 +241,8 @@ nlohmann::ordered_json networks_json(const ContainerConfig& config) {
 nlohmann::ordered_json container_json(const Container& container, std::string_view log_path) {
     const Strings argv = argv_of(container.config);
     const Strings args(argv.empty() ? argv.begin() : argv.begin() + 1, argv.end());
-    const bool logs = container.config.log.driver != "none";
+    // As with Docker, it is there from the first start on.
+    const bool logs = container.config.log.driver == "json-file" && container.started_at_ns != 0;
     return {{"Id", container.id},
             {"Created", time_text(container.created_at_ns)},
             {"Path", argv.empty() ? "" : argv.front()},
@@ -328,7 +330,7 @@ Result<std::string> inspect_json(const ImageDescription& image) {
     value["Size"] = image.size_bytes;
     value["GraphDriver"] = {{"Data", nullptr}, {"Name", "drupe"}};
     value["RootFS"] = {{"Type", "layers"}, {"Layers", image.layers}};
-    value["Metadata"] = {{"LastTagTime", time_text(0)}};  // the store doesn't keep it
+    value["Metadata"] = {{"LastTagTime", time_text(image.tagged_ns)}};
     return dump_json(value);
 }
 

@@ -28,6 +28,7 @@ struct ImageDescription {
     std::vector<std::string> references;
     std::string digest;  ///< Of its manifest; empty if it came without one.
     uint64_t size_bytes = 0;
+    uint64_t tagged_ns = 0;
     std::string config;               ///< The OCI configuration's JSON.
     std::vector<std::string> layers;  ///< diff ids, bottom first
 };

@@ -26,8 +26,9 @@ constexpr mode_t kFileMode = 0600;
 constexpr size_t kEntropyBytes = 64;
 constexpr size_t kMachineIdBytes = 16;
 constexpr int kBacklog = 16;
-/// A container's log without options: two files of this size, in turn.
-constexpr uint64_t kLogFileBytes = 512ull << 20;
+/// A container's log without options: two files of this size, in turn; 1 GB of output is there as a
+/// whole, whatever its lines' frames add.
+constexpr uint64_t kLogFileBytes = 1ull << 30;
 constexpr size_t kLogFiles = 2;
 /// As Docker's driver "local" has them.
 constexpr uint64_t kLocalLogFileBytes = 20ull << 20;

@@ -42,8 +42,9 @@ std::optional<State> parse_state(std::string_view name) {
 std::string_view refusal(State state, Command command) {
     if (state == State::kDead) return "is marked for removal";
     if (command == Command::kRemove) {
-        return state == State::kPaused ? "is paused: unpause and stop it first, or use rm -f"
-                                       : "is running: stop it first, or use rm -f";
+        return state == State::kPaused ? "is paused and must be unpaused first"
+                                       : "is running: stop the container before removing or force "
+                                         "remove";
     }
     if (state == State::kPaused && command == Command::kPause) return "is already paused";
     if (state == State::kPaused && command == Command::kExec) {

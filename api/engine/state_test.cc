@@ -38,7 +38,9 @@ TEST(StateTable, ForcedRemovalIsLegalEverywhereAndPlainRemovalOnlyWithoutAMachin
     }
     for (const State state : {State::kRunning, State::kPaused, State::kRestarting}) {
         EXPECT_EQ(verdict(state, Command::kRemove), Verdict::kRefuse);
-        EXPECT_NE(refusal(state, Command::kRemove).find("rm -f"), std::string_view::npos);
+        const std::string_view advice =
+            state == State::kPaused ? "unpaused first" : "stop the container before removing";
+        EXPECT_NE(refusal(state, Command::kRemove).find(advice), std::string_view::npos);
     }
 }
 

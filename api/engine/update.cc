@@ -36,7 +36,9 @@ Status Engine::rename(std::string_view query, std::string_view new_name) {
     TRY(check_name(new_name));
     TRY_ASSIGN(const Container found, find(query));
     TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(found)));
-    return table_.rename(found.id, new_name);
+    Status renamed = table_.rename(found.id, new_name);
+    const bool taken = !renamed && renamed.error().message.starts_with("Conflict. ");
+    return taken ? std::move(renamed).error().wrap("Error when allocating new name") : renamed;
 }
 
 // The machine first: a command that dies in between leaves limits which the next start sets right.

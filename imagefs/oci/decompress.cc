@@ -5,46 +5,16 @@
 #include <zstd.h>
 
 #include <cstring>
-#include <vector>
+
+#include "imagefs/oci/bzip2_xz.h"
+#include "imagefs/oci/compressed_input.h"
 
 namespace drupe::imagefs::oci {
 namespace {
 
-constexpr size_t kInputBytes = 256 * 1024;
 constexpr size_t kMagicBytes = 4;
 /// A zstd stream names the window it needs; 128 MiB is what the zstd program takes without --long.
 constexpr int kMaxWindowLog = 27;
-
-/// The compressed side: a buffer that is refilled when empty.
-class Input {
-  public:
-    explicit Input(ByteSource& source) : source_(source), buffer_(kInputBytes) {}
-
-    /// Makes at least `bytes` available, or as many as there are.
-    Status fill(size_t bytes) {
-        if (end_ - begin_ >= bytes || at_end_) return ok();
-        std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
-        end_ -= begin_;
-        begin_ = 0;
-        while (end_ < bytes && !at_end_) {
-            TRY_ASSIGN(const size_t got, source_.read(std::span(buffer_).subspan(end_)));
-            end_ += got;
-            at_end_ = got == 0;
-        }
-        return ok();
-    }
-    [[nodiscard]] std::span<std::byte> available() {
-        return std::span(buffer_).subspan(begin_, end_ - begin_);
-    }
-    void consume(size_t bytes) { begin_ += bytes; }
-
-  private:
-    ByteSource& source_;
-    std::vector<std::byte> buffer_;
-    size_t begin_ = 0;
-    size_t end_ = 0;
-    bool at_end_ = false;
-};
 
 bool is_gzip(std::span<const std::byte> data) {
     return data.size() >= 2 && data[0] == std::byte{0x1f} && data[1] == std::byte{0x8b};
@@ -60,7 +30,7 @@ bool is_zstd(std::span<const std::byte> data) {
 
 class Plain final : public ByteSource {
   public:
-    explicit Plain(Input input) : input_(std::move(input)) {}
+    explicit Plain(CompressedInput input) : input_(std::move(input)) {}
     Result<size_t> read(std::span<std::byte> out) override {
         TRY(input_.fill(1));
         const auto data = input_.available();
@@ -71,12 +41,12 @@ class Plain final : public ByteSource {
     }
 
   private:
-    Input input_;
+    CompressedInput input_;
 };
 
 class Gzip final : public ByteSource {
   public:
-    explicit Gzip(Input input)
+    explicit Gzip(CompressedInput input)
         : input_(std::move(input)), state_(std::make_unique<inflate_state>()) {
         start_member();
     }
@@ -132,14 +102,14 @@ class Gzip final : public ByteSource {
         }
     }
 
-    Input input_;
+    CompressedInput input_;
     std::unique_ptr<inflate_state> state_;
     bool finished_ = false;
 };
 
 class Zstd final : public ByteSource {
   public:
-    explicit Zstd(Input input) : input_(std::move(input)), stream_(ZSTD_createDStream()) {
+    explicit Zstd(CompressedInput input) : input_(std::move(input)), stream_(ZSTD_createDStream()) {
         if (stream_) ZSTD_DCtx_setParameter(stream_.get(), ZSTD_d_windowLogMax, kMaxWindowLog);
     }
 
@@ -169,10 +139,20 @@ class Zstd final : public ByteSource {
     struct Free {
         void operator()(ZSTD_DStream* stream) const { ZSTD_freeDStream(stream); }
     };
-    Input input_;
+    CompressedInput input_;
     std::unique_ptr<ZSTD_DStream, Free> stream_;
     bool at_frame_end_ = false;
 };
+
+/// By what is in the input already.
+Decompressor make_decompressor_of(CompressedInput input) {
+    const auto start = input.available();
+    if (is_gzip(start))
+        return Decompressor{std::make_unique<Gzip>(std::move(input)), true, "+gzip"};
+    if (is_zstd(start))
+        return Decompressor{std::make_unique<Zstd>(std::move(input)), true, "+zstd"};
+    return Decompressor{std::make_unique<Plain>(std::move(input)), false, ""};
+}
 
 }  // namespace
 
@@ -180,15 +160,23 @@ bool is_compressed(std::span<const std::byte> start) {
     return is_gzip(start) || is_zstd(start);
 }
 
-Result<Decompressor> make_decompressor(ByteSource& inner) {
-    Input input(inner);
-    TRY(input.fill(kMagicBytes));
+bool is_compressed_archive(std::span<const std::byte> start) {
+    return is_compressed(start) || is_bzip2(start) || is_xz(start);
+}
+
+Result<Decompressor> make_archive_decompressor(ByteSource& inner) {
+    CompressedInput input(inner);
+    TRY(input.fill(kArchiveMagicBytes));
     const auto start = input.available();
-    if (is_gzip(start))
-        return Decompressor{std::make_unique<Gzip>(std::move(input)), true, "+gzip"};
-    if (is_zstd(start))
-        return Decompressor{std::make_unique<Zstd>(std::move(input)), true, "+zstd"};
-    return Decompressor{std::make_unique<Plain>(std::move(input)), false, ""};
+    if (is_bzip2(start)) return Decompressor{make_bzip2_source(std::move(input)), true, ""};
+    if (is_xz(start)) return Decompressor{make_xz_source(std::move(input)), true, ""};
+    return make_decompressor_of(std::move(input));
+}
+
+Result<Decompressor> make_decompressor(ByteSource& inner) {
+    CompressedInput input(inner);
+    TRY(input.fill(kMagicBytes));
+    return make_decompressor_of(std::move(input));
 }
 
 }  // namespace drupe::imagefs::oci

@@ -14,8 +14,16 @@ struct Decompressor {
 };
 [[nodiscard]] Result<Decompressor> make_decompressor(ByteSource& inner);
 
+/// The same for archives as people make them, which may be bzip2 or xz, too; no registry has layers
+/// of those.
+[[nodiscard]] Result<Decompressor> make_archive_decompressor(ByteSource& inner);
+
 /// Whether a stream that starts with these (at least four) bytes is gzip or zstd.
 [[nodiscard]] bool is_compressed(std::span<const std::byte> start);
+
+/// As many bytes tell (fewer, if there are no more) which of the four it is.
+inline constexpr size_t kArchiveMagicBytes = 6;
+[[nodiscard]] bool is_compressed_archive(std::span<const std::byte> start);
 
 /// How far compressed data may expand: as much as it likes up to a floor, then by a ratio. Layers
 /// full of zeroes are legitimate; endless ones are not.

@@ -91,14 +91,14 @@ Result<Fd> plain_file(Fd file, const std::string& scratch_folder) {
     if (fstat(file.get(), &info) != 0) return os_error("look at the archive");
     if (!S_ISREG(info.st_mode)) return Error{ErrorCode::kInvalid, "not a regular file"};
     const auto size = static_cast<uint64_t>(info.st_size);
-    std::vector<std::byte> magic(std::min<uint64_t>(size, 4));
+    std::vector<std::byte> magic(std::min<uint64_t>(size, kArchiveMagicBytes));
     TRY(read_exact(file.get(), magic, 0));
-    if (!is_compressed(magic)) return file;
+    if (!is_compressed_archive(magic)) return file;
 
     TRY_ASSIGN(Fd scratch, open_file(scratch_folder, O_TMPFILE | O_RDWR, 0600));
     TRY_ASSIGN(Fd input, file.duplicate());
     const ByteSourcePtr compressed = make_file_source(std::move(input), 0, size);
-    TRY_ASSIGN(const Decompressor plain, make_decompressor(*compressed));
+    TRY_ASSIGN(const Decompressor plain, make_archive_decompressor(*compressed));
     const uint64_t limit = ExpansionLimit{}.max_bytes(size);
     std::vector<std::byte> buffer(1 << 20);
     uint64_t written = 0;

@@ -1,6 +1,8 @@
+#include <bzlib.h>
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <lzma.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -200,6 +202,33 @@ std::string zstd(const std::string& data) {
     return out;
 }
 
+std::string bzip2(std::string data) {
+    std::string out(data.size() + data.size() / 50 + 1000, '\0');
+    auto size = static_cast<unsigned>(out.size());
+    EXPECT_EQ(BZ2_bzBuffToBuffCompress(out.data(), &size, data.data(),
+                                       static_cast<unsigned>(data.size()), 1, 0, 0),
+              BZ_OK);
+    out.resize(size);
+    return out;
+}
+
+std::string xz(const std::string& data, uint32_t preset = 1) {
+    std::string out(lzma_stream_buffer_bound(data.size()), '\0');
+    size_t size = 0;
+    EXPECT_EQ(lzma_easy_buffer_encode(preset, LZMA_CHECK_CRC64, nullptr,
+                                      reinterpret_cast<const uint8_t*>(data.data()), data.size(),
+                                      reinterpret_cast<uint8_t*>(out.data()), &size, out.size()),
+              LZMA_OK);
+    out.resize(size);
+    return out;
+}
+
+Result<std::string> archive_content(const std::string& data) {
+    const ByteSourcePtr source = make_memory_source(data);
+    TRY_ASSIGN(const Decompressor plain, make_archive_decompressor(*source));
+    return read_all(*plain.source, 64 << 20, "test data");
+}
+
 Result<std::string> decompressed(const std::string& data) {
     const ByteSourcePtr source = make_memory_source(data);
     TRY_ASSIGN(const Decompressor plain, make_decompressor(*source));
@@ -241,6 +270,34 @@ TEST(Decompress, CutAndDamagedStreamsAreCorrupt) {
     std::string damaged = gzip(a);
     damaged[damaged.size() - 6] ^= 1;  // In the checksum.
     EXPECT_EQ(decompressed(damaged).error().code, ErrorCode::kCorrupt);
+}
+
+TEST(Decompress, ArchivesMayBeAnyOfFour) {
+    const std::string a = sample();
+    for (const std::string& packed : {gzip(a), zstd(a), bzip2(a), xz(a), a}) {
+        EXPECT_EQ(archive_content(packed).value(), a);
+        EXPECT_EQ(is_compressed_archive(std::as_bytes(std::span(packed)).first(6)), packed != a);
+    }
+    EXPECT_EQ(archive_content(bzip2(a) + bzip2("b")).value(), a + "b");
+    EXPECT_EQ(archive_content(xz(a) + xz("b") + std::string(8, '\0')).value(), a + "b");
+    EXPECT_EQ(archive_content(bzip2("") + xz("")).error().code, ErrorCode::kCorrupt);
+    EXPECT_EQ(archive_content("").value(), "");
+    EXPECT_EQ(archive_content("BZ").value(), "BZ");
+}
+
+TEST(Decompress, CutAndDamagedArchivesAreCorrupt) {
+    const std::string a = sample();
+    for (const std::string& packed : {bzip2(a), xz(a)}) {
+        for (const size_t size : {packed.size() - 1, packed.size() / 2, size_t{7}}) {
+            const auto result = archive_content(packed.substr(0, size));
+            ASSERT_FALSE(result) << size;
+            EXPECT_THAT(result.error().message, HasSubstr("ends too early"));
+        }
+        std::string damaged = packed;
+        damaged[packed.size() / 2] ^= 1;
+        EXPECT_EQ(archive_content(damaged).error().code, ErrorCode::kCorrupt);
+        EXPECT_EQ(archive_content(packed + "garbage").error().code, ErrorCode::kCorrupt);
+    }
 }
 
 TEST(Decompress, WhatIsNotCompressedPasses) {

@@ -52,6 +52,8 @@ constexpr std::array kMigrations{
     "  chain_id TEXT PRIMARY KEY NOT NULL REFERENCES layers(chain_id) ON DELETE CASCADE,"
     "  base TEXT NOT NULL REFERENCES layers(chain_id) DEFERRABLE INITIALLY DEFERRED)"
     "  WITHOUT ROWID;",
+
+    "ALTER TABLE images ADD COLUMN tagged_ns INTEGER NOT NULL DEFAULT 0;",
 };
 
 constexpr std::array kFolders{"layers", "indexes", "tops", "blobs", "tmp"};

@@ -25,6 +25,7 @@ struct Image {
     Digest manifest;          ///< Digest of its manifest; null if it came without one.
     uint64_t size_bytes = 0;  ///< Sum of its layers' files, layer 0 included.
     int64_t created_s = 0;    ///< When it was put into this store; seconds since 1970.
+    int64_t tagged_ns = 0;    ///< When it last got a reference; nanoseconds since 1970, 0: never.
     std::vector<std::string> tags;
 };
 

@@ -13,7 +13,8 @@ constexpr size_t kMinPrefix = 4;
 constexpr size_t kMaxReference = 512;
 
 constexpr std::string_view kColumns =
-    "SELECT i.id, i.config, i.chain_id, i.manifest, i.size_bytes, i.created_s FROM images i ";
+    "SELECT i.id, i.config, i.chain_id, i.manifest, i.size_bytes, i.created_s, i.tagged_ns "
+    "FROM images i ";
 
 Result<Image> image_of(const Statement& row) {
     Image image;
@@ -23,6 +24,7 @@ Result<Image> image_of(const Statement& row) {
     TRY_ASSIGN(image.manifest, Digest::parse(row.text(3)));
     image.size_bytes = static_cast<uint64_t>(row.integer(4));
     image.created_s = row.integer(5);
+    image.tagged_ns = row.integer(6);
     return image;
 }
 
@@ -58,9 +60,9 @@ std::string_view id_prefix(std::string_view name) {
     return hex ? name : std::string_view();
 }
 
-int64_t now_s() {
-    using std::chrono::system_clock;
-    return std::chrono::duration_cast<std::chrono::seconds>(system_clock::now().time_since_epoch())
+template <typename Unit>
+int64_t now() {
+    return std::chrono::duration_cast<Unit>(std::chrono::system_clock::now().time_since_epoch())
         .count();
 }
 
@@ -81,16 +83,18 @@ Status Store::put_image(const Image& image) {
     return db_.durable_transaction([&]() -> Status {
         // One that comes without a manifest doesn't take away what is known.
         TRY_ASSIGN(Statement insert,
-                   db_.prepare("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) "
-                               "DO UPDATE SET manifest = iif(excluded.manifest = ?7, manifest, "
-                               "excluded.manifest), "
-                               "chain_id = excluded.chain_id, size_bytes = excluded.size_bytes"));
+                   db_.prepare(
+                       "INSERT INTO images (id, config, chain_id, manifest, size_bytes, created_s) "
+                       "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) "
+                       "DO UPDATE SET manifest = iif(excluded.manifest = ?7, manifest, "
+                       "excluded.manifest), "
+                       "chain_id = excluded.chain_id, size_bytes = excluded.size_bytes"));
         insert.bind(0, image.id.hex());
         insert.bind(1, image.config);
         insert.bind(2, layers.back().chain_id.hex());
         insert.bind(3, image.manifest.hex());
         insert.bind(4, static_cast<int64_t>(size));
-        insert.bind(5, image.created_s != 0 ? image.created_s : now_s());
+        insert.bind(5, image.created_s != 0 ? image.created_s : now<std::chrono::seconds>());
         insert.bind(6, Digest{}.hex());
         return insert.run();
     });
@@ -107,7 +111,11 @@ Status Store::tag(std::string_view reference, const Digest& image_id) {
                                                  "excluded.image_id"));
         insert.bind(0, reference);
         insert.bind(1, image_id.hex());
-        return insert.run();
+        TRY(insert.run());
+        TRY_ASSIGN(Statement note, db_.prepare("UPDATE images SET tagged_ns = ? WHERE id = ?"));
+        note.bind(0, now<std::chrono::nanoseconds>());
+        note.bind(1, image_id.hex());
+        return note.run();
     });
     if (!done && done.error().code == ErrorCode::kConflict) {
         return Error{ErrorCode::kNotFound,

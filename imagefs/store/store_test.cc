@@ -183,6 +183,9 @@ TEST_F(StoreTest, ImagesAreFoundByTagAndById) {
     EXPECT_EQ(found.manifest, sha256(std::string_view("manifest")));
     EXPECT_GT(found.size_bytes, 2 * 4096U);
     EXPECT_GT(found.created_s, 1'600'000'000);
+    EXPECT_GT(found.tagged_ns, 1'600'000'000'000'000'000);
+    EXPECT_EQ(
+        value_of(store_.resolve(sha256(std::string_view("{\"two\":2}")).to_string())).tagged_ns, 0);
     EXPECT_EQ(found.tags, (std::vector<std::string>{"docker.io/library/one:latest", "one:v1"}));
     EXPECT_EQ(value_of(store_.resolve(one.id.to_string())).id, one.id);
     EXPECT_EQ(value_of(store_.resolve(one.id.hex().substr(0, 12))).id, one.id);
