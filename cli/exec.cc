@@ -16,6 +16,8 @@ namespace {
 
 using client::Client;
 
+constexpr int kKilled = 128 + SIGKILL;
+
 struct ExecOptions {
     std::vector<std::string> operands;  // CONTAINER COMMAND [ARG...]
     bool interactive = false;
@@ -81,6 +83,14 @@ Result<int> exit_code(Client& client, const std::string& path) {
     return static_cast<int>(code);
 }
 
+/// A program that was killed may have been so because its machine ended.
+bool has_ended(Client& client, const std::string& container) {
+    const auto json = ask(client, make_request("GET", container_path(container, "/json")));
+    if (!json) return json.error().code == ErrorCode::kNotFound;
+    const auto state = json.value().find("State");
+    return state != json.value().end() && state->is_object() && !state->value("Running", true);
+}
+
 /// As Docker's: a signal ends this command and leaves the program; a terminal's Ctrl-C is a byte.
 bool on_signal(Client& client, const std::string& path, bool tty, int number) {
     if (number != SIGWINCH)
@@ -126,7 +136,11 @@ int exec(const ExecOptions& options) {
     if (end.value() == StreamsEnd::kDetached) return options.tty ? 0 : 128 + SIGINT;
     if (end.value() == StreamsEnd::kOutputLost) return 128 + SIGPIPE;
     const auto code = exit_code(client.value(), path.value());
-    return code ? code.value() : fail(code.error());
+    if (!code) return fail(code.error());
+    if (code.value() == kKilled && has_ended(client.value(), options.operands.front())) {
+        return fail({ErrorCode::kIo, "the container ended while this ran in it"}, kKilled);
+    }
+    return code.value();
 }
 
 }  // namespace

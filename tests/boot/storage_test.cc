@@ -61,7 +61,7 @@ TEST(StorageTest, RootCantChangeTheLimitAndWhoTakesItOffReachesTheHosts) {
     // worse.
     EXPECT_TRUE(off.err.find("Input/output error") != std::string::npos ||
                 off.err.find("the container ended") != std::string::npos)
-        << off.err;
+        << off.exit_code << ": " << off.err;
     EXPECT_EQ(drupe({"inspect", machine.id()}).exit_code, 0);
 }
 
