@@ -1,10 +1,12 @@
 #include "cli/attach.h"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#include <array>
 #include <csignal>
+#include <optional>
+#include <thread>
 
 #include "api/engine/clock.h"
 #include "api/engine/detach_keys.h"
@@ -60,6 +62,33 @@ Result<client::Hijacked> connect_streams(Client& client, const std::string& id,
     return client.hijack(make_request("POST", container_path(id, "/attach"), std::move(query)));
 }
 
+/// A start on a thread of its own: a signal is heard meanwhile.
+class Start {
+  public:
+    /// streams: the attached socket, which has no more to say if the start fails.
+    Start(Client& client, const std::string& id, const Attach& options, int streams) {
+        if (!options.start) return;
+        thread_ = std::thread([this, &client, id, tty = options.tty, streams] {
+            const auto started = client.begin(make_request("POST", container_path(id, "/start")));
+            if (started) return Teller{client, id, tty, false}.size();
+            failed_ = started.error();
+            ::shutdown(streams, SHUT_RD);
+        });
+    }
+    Start(const Start&) = delete;
+    Start& operator=(const Start&) = delete;
+    ~Start() { static_cast<void>(finish()); }
+    /// Waits for its answer; why it failed, if it did.
+    std::optional<Error> finish() {
+        if (thread_.joinable()) thread_.join();
+        return failed_;
+    }
+
+  private:
+    std::thread thread_;
+    std::optional<Error> failed_;  // the thread's until it is joined
+};
+
 const char* condition_of(const Attach& options) {
     if (options.auto_remove) return "removed";
     return options.start ? "next-exit" : "not-running";
@@ -114,15 +143,15 @@ int stay_with(Client& client, const std::string& id, const Attach& options) {
     const auto begun = waiting.value().begin(
         make_request("POST", container_path(id, "/wait"), {{"condition", condition_of(options)}}));
     if (!begun) return fail(begun.error(), broken);
-    if (options.start) {
-        const auto started = client.begin(make_request("POST", container_path(id, "/start")));
-        if (!started) return fail(started.error(), code_of_start(started.error()));
-    }
-    const Teller teller{client, id, options.tty, options.sig_proxy};
-    teller.size();
+    auto telling = connect_daemon();
+    if (!telling) return fail(telling.error(), broken);
+    const Teller teller{telling.value(), id, options.tty, options.sig_proxy};
+    Start start(client, id, options, streams.connection.socket.get());
+    if (!options.start) teller.size();
     const auto left = stay_with_streams(std::move(streams), signals.value(),
                                         [&](int number) { return teller.signal(number); });
     restore_terminal();
+    if (const auto failed = start.finish()) return fail(*failed, code_of_start(*failed));
     if (!left) return fail(left.error(), broken);
     if (left.value() == StreamsEnd::kDetached) return 0;
     if (left.value() == StreamsEnd::kOutputLost) return 128 + SIGPIPE;

@@ -158,7 +158,8 @@ Status Engine::kill(std::string_view query, uint32_t signal) {
 Result<Machine> Engine::connect_and_wait(Container container) {
     TRY_ASSIGN(ControlClient client, connect(container.id));
     TRY_ASSIGN(const uint64_t wait_id, client.send(request_of(control::Op::kWait)));
-    return Machine{std::move(container), std::move(client), wait_id, {}, {}};
+    Fd record = open_record(container.id);
+    return Machine{std::move(container), std::move(client), wait_id, {}, {}, std::move(record)};
 }
 
 Result<Machine> Engine::watch(std::string_view query) {

@@ -39,6 +39,8 @@ struct Machine {
     std::optional<control::Reply> ended;  ///< Its reply, if it came while something else was done.
     /// CLOCK_MONOTONIC ns of what start() did: image_opened, launching, launched.
     std::map<std::string, uint64_t> marks;
+    /// Its exit record, open: who else sees its end may remove the file. Invalid: there is none.
+    Fd exit_record{};
 };
 
 /// How a machine ended.
@@ -265,6 +267,9 @@ class Engine {
     /// What a builtin without arguments writes; at most max_bytes.
     [[nodiscard]] Result<std::string> ask_guest(const Container& container,
                                                 protocol::Builtin builtin, size_t max_bytes);
+
+    // settle.cc
+    [[nodiscard]] Fd open_record(const std::string& id) const;
 
     // command.cc
     [[nodiscard]] Result<Container> check(std::string_view query, Command command, Verdict* out);

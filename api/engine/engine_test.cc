@@ -265,6 +265,18 @@ TEST_F(EngineTest, AnAutoRemovedContainerIsGoneWithItsEndAndItsFilesAfterTheClea
     expect_nothing_left();
 }
 
+TEST_F(EngineTest, TheEndIsKnownThoughSomebodyElseSawItFirst) {
+    ContainerConfig asked = config({"exit", "4"});
+    asked.auto_remove = true;
+    Machine machine = create_and_start(asked, "", {}).value();
+    const std::string id = machine.container.id;
+    for (int i = 0; i < 2000 && engine_->find(id); ++i) ::usleep(5000);  // as any command does
+    ASSERT_TRUE(engine_->sweep());
+    const Ended ended = engine_->conclude(machine).value();
+    EXPECT_EQ(ended.record.reason, "exited");
+    EXPECT_EQ(ended.container.exit_code, 4u);
+}
+
 TEST_F(EngineTest, AnAutoRemovedContainerWhoseCommandDiedIsRemovedByTheNextOne) {
     ContainerConfig asked = config({"exit", "0"});
     asked.auto_remove = true;

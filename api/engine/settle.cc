@@ -1,5 +1,6 @@
 // Bringing the rows in line with what is true, after the end of a machine or of a command.
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -21,12 +22,11 @@ constexpr int kLookAgainMs = 100;
 
 /// The record that a monitor left, which may have been taken over by its guest: what is shown of it
 /// is cut to size.
-ExitRecord read_record(const std::string& path) {
+ExitRecord read_record(const Result<std::string>& text) {
     ExitRecord lost;
     lost.reason = "monitor-lost";
     lost.status = kLostExitCode;
     lost.error = "the monitor ended without saying how: it was killed, or the host went down";
-    const auto text = read_file(path, kMaxRecordBytes);
     if (!text) return lost;
     auto record = parse_exit_record(text.value());
     if (!record) return lost;
@@ -117,7 +117,8 @@ Result<std::optional<Container>> Engine::settle_locked(Container container) {
 }
 
 Result<Ended> Engine::end(Container container) {
-    ExitRecord record = read_record(options_.paths.exit_record(container.id));
+    ExitRecord record =
+        read_record(read_file(options_.paths.exit_record(container.id), kMaxRecordBytes));
     const bool never_started = record.reason == "not-started" && container.finished_at_ns == 0;
     container.step = Step::kNone;
     container.state = never_started ? State::kCreated : State::kExited;
@@ -141,6 +142,11 @@ Result<Ended> Engine::end(Container container) {
     }
     step("ended");
     return Ended{std::move(container), std::move(record)};
+}
+
+Fd Engine::open_record(const std::string& id) const {
+    auto file = open_file(options_.paths.exit_record(id), O_RDONLY);
+    return file ? std::move(file).value() : Fd();
 }
 
 Result<Ended> Engine::conclude(Machine& machine) {
@@ -167,7 +173,7 @@ Result<Ended> Engine::conclude(Machine& machine) {
     if (!now && now.error().code != ErrorCode::kNotFound) return std::move(now).error();
     // Somebody else has written it down already, or removed the container.
     Ended ended{now ? std::move(now).value() : machine.container,
-                read_record(options_.paths.exit_record(machine.container.id))};
+                read_record(read_all(machine.exit_record.get(), kMaxRecordBytes))};
     if (machine.ended && machine.ended->exit) ended.record.status = machine.ended->exit->status;
     ended.container.exit_code = ended.record.status;
     return ended;

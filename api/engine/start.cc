@@ -281,8 +281,9 @@ Result<Machine> Engine::launch(Container container, StartRequest request, imagef
     TRY(table_.update(container));
     step("running");
 
-    return Machine{
-        std::move(container), std::move(client).value(), wait_id.value(), {}, std::move(marks)};
+    Fd record = open_record(container.id);
+    return Machine{std::move(container), std::move(client).value(), wait_id.value(), {},
+                   std::move(marks),     std::move(record)};
 }
 
 Result<Machine> Engine::launch_for_files(Container container, Fd input) {
@@ -297,7 +298,7 @@ Result<Machine> Engine::launch_for_files(Container container, Fd input) {
     planned.spec.config.launched_ns = monotonic_ns();
     TRY(launcher_.launch(planned.spec));
     step("launched for files");
-    return Machine{std::move(container), std::move(client), wait_id, {}, {}};
+    return Machine{std::move(container), std::move(client), wait_id, {}, {}, Fd()};
 }
 
 Result<Machine> Engine::start(std::string_view query, StartRequest request) {
