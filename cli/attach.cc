@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <optional>
 #include <thread>
@@ -33,6 +34,7 @@ struct Teller {
     std::string id;
     bool tty;
     bool sig_proxy;
+    const std::atomic<bool>& started;  ///< Its start has been answered.
 
     void size() const {
         const TerminalSize now = terminal_size(STDIN_FILENO);
@@ -48,9 +50,16 @@ struct Teller {
         }
         if (!sig_proxy)
             return number != SIGINT && number != SIGTERM && number != SIGHUP && number != SIGQUIT;
-        static_cast<void>(client.request(make_request("POST", container_path(id, "/kill"),
-                                                      {{"signal", std::to_string(number)}})));
-        return true;
+        // One that comes before there is a machine waits for it.
+        constexpr unsigned kAgainUs = 20'000;
+        const auto request =
+            make_request("POST", container_path(id, "/kill"), {{"signal", std::to_string(number)}});
+        for (;;) {
+            const bool last = started;
+            const auto sent = client.request(request);
+            if (sent || last || sent.error().code != ErrorCode::kConflict) return true;
+            ::usleep(kAgainUs);
+        }
     }
 };
 
@@ -67,10 +76,14 @@ class Start {
   public:
     /// streams: the attached socket, which has no more to say if the start fails.
     Start(Client& client, const std::string& id, const Attach& options, int streams) {
-        if (!options.start) return;
+        if (!options.start) {
+            answered_ = true;
+            return;
+        }
         thread_ = std::thread([this, &client, id, tty = options.tty, streams] {
             const auto started = client.begin(make_request("POST", container_path(id, "/start")));
-            if (started) return Teller{client, id, tty, false}.size();
+            answered_ = true;
+            if (started) return Teller{client, id, tty, false, answered_}.size();
             failed_ = started.error();
             ::shutdown(streams, SHUT_RD);
         });
@@ -84,7 +97,10 @@ class Start {
         return failed_;
     }
 
+    [[nodiscard]] const std::atomic<bool>& answered() const { return answered_; }
+
   private:
+    std::atomic<bool> answered_ = false;
     std::thread thread_;
     std::optional<Error> failed_;  // the thread's until it is joined
 };
@@ -145,8 +161,8 @@ int stay_with(Client& client, const std::string& id, const Attach& options) {
     if (!begun) return fail(begun.error(), broken);
     auto telling = connect_daemon();
     if (!telling) return fail(telling.error(), broken);
-    const Teller teller{telling.value(), id, options.tty, options.sig_proxy};
     Start start(client, id, options, streams.connection.socket.get());
+    const Teller teller{telling.value(), id, options.tty, options.sig_proxy, start.answered()};
     if (!options.start) teller.size();
     const auto left = stay_with_streams(std::move(streams), signals.value(),
                                         [&](int number) { return teller.signal(number); });

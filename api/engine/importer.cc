@@ -153,10 +153,11 @@ Result<ImporterReport> run_importer(const std::string& program, const std::strin
     std::string chunk(kMaxLineBytes, '\0');
     for (;;) {
         pollfd poll{child.out(), POLLIN, 0};
-        if (task.cancelled && ::poll(&poll, 1, kAskMs) <= 0) {
-            if (!task.cancelled()) continue;
+        const bool quiet = task.cancelled && ::poll(&poll, 1, kAskMs) <= 0;
+        if (task.cancelled && task.cancelled()) {
             return Error{ErrorCode::kConflict, "given up: nobody waits for it any more"};
         }
+        if (quiet) continue;
         const ssize_t n = ::read(child.out(), chunk.data(), chunk.size());
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return os_error("read from drupe-import");

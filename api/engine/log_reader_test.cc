@@ -194,9 +194,12 @@ TEST(TimeText, MomentsAreDatesSecondsOrAgo) {
     constexpr uint64_t kSecond = 1'000'000'000;
     EXPECT_EQ(parse_moment("90m", 7200 * kSecond), 1800 * kSecond);
     EXPECT_EQ(parse_moment("1h30m", 7200 * kSecond), 1800 * kSecond);
+    EXPECT_EQ(parse_moment("1.5h", 7200 * kSecond), 1800 * kSecond);
+    EXPECT_EQ(parse_duration("1m500ms"), 60 * kSecond + kSecond / 2);
+    for (const char* bad : {"", "5", "1e9s", "9999999h9999999h"}) EXPECT_FALSE(parse_duration(bad));
     EXPECT_EQ(parse_moment("9h", 7200 * kSecond), 0u);
     EXPECT_EQ(parse_moment("12.5", 0), 12 * kSecond + kSecond / 2);
-    for (const char* bad : {"", "m", "5x", "1.5h", "99999999999999999999", "yesterday"}) {
+    for (const char* bad : {"", "m", "5x", "1.5y", "99999999999999999999", "yesterday"}) {
         EXPECT_FALSE(parse_moment(bad, 0)) << bad;
     }
 }
