@@ -42,10 +42,14 @@ int fail(const Error& error) {
 Result<Fd> take_root(const std::string& root) {
     TRY(engine::make_folders(root, 0711));
     TRY_ASSIGN(Fd lock, open_file(root + "/druped.lock", O_RDWR | O_CREAT, 0600));
-    if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
-        return Error{ErrorCode::kConflict, "another druped serves " + root};
+    // A child that a killed one was about to turn into a monitor has it for another moment.
+    constexpr int kTries = 200;
+    constexpr useconds_t kAgainUs = 10'000;
+    for (int i = 0; i < kTries; ++i) {
+        if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+        ::usleep(kAgainUs);
     }
-    return lock;
+    return Error{ErrorCode::kConflict, "another druped serves " + root};
 }
 
 /// tcp://HOST:PORT, where clients have to show a certificate.

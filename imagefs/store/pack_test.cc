@@ -180,6 +180,20 @@ TEST_F(PackTest, AFlattenedFileGoesWithTheChainsThatNeedIt) {
     EXPECT_TRUE(std::filesystem::is_empty(root() + "/layers"));
 }
 
+TEST_F(PackTest, AChainIsNoLongerThanItMayBeThoughItIsFlattened) {
+    (void)value_of(store_.create_top("box", base_));
+    for (uint64_t i = 1; i < kMaxChainLayers; ++i) {
+        seal({{i, i}});
+        if (i % 64 == 0) {
+            ASSERT_OK(store_.maintain(false));
+        }
+    }
+    ASSERT_OK(store_.maintain(false));
+    EXPECT_FAILS(store_.seal_top("box"), kLimit, "no more are possible");
+    const auto disk = open(value_of(store_.open_top("box")));
+    EXPECT_EQ(read_stamp(*disk, kMaxChainLayers - 1), kMaxChainLayers - 1);
+}
+
 TEST_F(PackTest, ADamagedLayerIsPutAsideAndAnotherPullHealsIt) {
     const ChainId middle = publish(base_, "middle", 1, 11);
     const ChainId head = publish(middle, "head", 2, 22);

@@ -124,7 +124,9 @@ Result<SealedTop> Store::seal_top(std::string_view id) {
     s.id = id;
     TRY_ASSIGN(s.row, top_row(id));
     TRY_ASSIGN(s.old, open_chain(s.row.chain_id));
-    if (s.old.layers.size() >= kMaxChainLayers) {
+    // Of the chain, not of the fewer files that it may have been flattened to.
+    TRY_ASSIGN(const std::vector<LayerRecord> records, chain(s.row.chain_id));
+    if (records.size() >= kMaxChainLayers) {
         return Error{ErrorCode::kLimit, fmt::format("disk {} has {} layers; no more are possible",
                                                     id, kMaxChainLayers)};
     }
