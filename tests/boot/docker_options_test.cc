@@ -187,7 +187,7 @@ TEST(InitTest, AnInitReapsAndForwardsSignals) {
 TEST(NamesTest, NameServersAndHostsAreInTheirFiles) {
     const std::string text = output_of({"--dns", "10.0.0.2", "--dns-search", "a.example",
                                         "--dns-option", "ndots:2", "--add-host", "db:10.0.0.3"},
-                                       "cat /etc/resolv.conf; grep db /etc/hosts");
+                                       "cat /etc/resolv.conf; grep -w db /etc/hosts");
     EXPECT_EQ(text, "nameserver 10.0.0.2\nsearch a.example\noptions ndots:2\n10.0.0.3\tdb\n");
 }
 
