@@ -38,6 +38,7 @@ class Child {
         TRY_ASSIGN(FdPair pipe, make_pipe());
         TRY_ASSIGN(const Fd in, input_file(input));
         std::vector<char*> pointers;
+        pointers.reserve(argv.size() + 1);
         for (std::string& word : argv) pointers.push_back(word.data());
         pointers.push_back(nullptr);
         posix_spawn_file_actions_t files;

@@ -26,10 +26,11 @@ std::string output_of(std::vector<std::string> options, const std::string& scrip
 class CountingTest : public ::testing::Test {
   protected:
     void SetUp() override {
+        const std::string script =
+            "trap 'echo bye; exit 5' TERM; i=0; while :; do i=$((i+1)); "
+            "echo $i > /count; sleep 0.1; done";
         const Outcome run = drupe({"run", "-d", "--name", "counter", "-m", "200m", "--cpus", "1",
-                                   "busybox", "sh", "-c",
-                                   "trap 'echo bye; exit 5' TERM; i=0; while :; do i=$((i+1)); "
-                                   "echo $i > /count; sleep 0.1; done"});
+                                   "busybox", "sh", "-c", script});
         ASSERT_EQ(run.exit_code, 0) << run.err;
         // The file is empty while it is written.
         int counted = 0;

@@ -52,10 +52,10 @@ TEST(StorageTest, RootCantChangeTheLimitAndWhoTakesItOffReachesTheHosts) {
     const Running machine(kSize);
     EXPECT_NE(in(machine, "echo 0 > /sys/fs/ext4/vda/reserved_clusters").exit_code, 0);
     EXPECT_NE(in(machine, "umount /sys/fs/ext4").exit_code, 0);
-    const Outcome off =
-        drupe({"exec", "--privileged", machine.id(), "sh", "-c",
-               "umount /sys/fs/ext4 && echo 0 > /sys/fs/ext4/vda/reserved_clusters && "
-               "dd if=/dev/zero of=/big bs=1M count=400 conv=fsync"});
+    const std::string script =
+        "umount /sys/fs/ext4 && echo 0 > /sys/fs/ext4/vda/reserved_clusters && "
+        "dd if=/dev/zero of=/big bs=1M count=400 conv=fsync";
+    const Outcome off = drupe({"exec", "--privileged", machine.id(), "sh", "-c", script});
     EXPECT_NE(off.exit_code, 0);
     // Its kernel may not survive that its disk fails, which is its own doing; nobody else is the
     // worse.
