@@ -49,6 +49,7 @@ Status start_daemon(const engine::Paths& paths, const std::string& socket) {
     // It outlives the folder that we were called in.
     posix_spawn_file_actions_addchdir_np(&files, "/");
     posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
+    posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
     pid_t pid = 0;
     const int error = ::posix_spawn(&pid, program.c_str(), &files, &attributes,
