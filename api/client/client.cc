@@ -1,6 +1,7 @@
 #include "api/client/client.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -114,6 +115,10 @@ struct Client::Impl {
     /// False: the daemon has hung up.
     Result<bool> receive() {
         const size_t have = bytes.size();
+        // What can't be parsed yet is a head, or what stands around a chunk.
+        if (have > limits.head_bytes) {
+            return Error{ErrorCode::kLimit, "the daemon's answer makes no sense for too long"};
+        }
         bytes.resize(have + kReadBytes);
         ssize_t got = 0;
         do {
@@ -173,11 +178,18 @@ struct Client::Impl {
             return sent.error();
         return read_head(request.method == "HEAD");
     }
-    /// A connection that was kept may have been closed by the daemon meanwhile: then once more, on
-    /// a new one. A body that comes from a source is there only once.
+    /// Whether the daemon has closed a connection that was kept, or says what nobody asked for.
+    [[nodiscard]] bool is_stale() const {
+        pollfd poll{socket.get(), POLLIN | POLLRDHUP, 0};
+        return used && ::poll(&poll, 1, 0) != 0;
+    }
+    /// A connection that was kept may be closed by the daemon at any moment: then once more, on a
+    /// new one. Only what changes nothing: a daemon that died may have done the rest.
     Result<Head> begin(const Request& request) {
         if (parser && !parser->is_done()) drop();  // of an answer that nobody wanted to the end
-        const bool may_repeat = socket.valid() && used && !request.source;
+        if (socket.valid() && is_stale()) drop();
+        const bool may_repeat =
+            socket.valid() && used && (request.method == "GET" || request.method == "HEAD");
         auto head = exchange(request);
         if (!head && may_repeat && is_closed(head.error()) && bytes.empty()) {
             drop();
@@ -243,6 +255,9 @@ Client::~Client() = default;
 Client::Client(Client&&) noexcept = default;
 Client& Client::operator=(Client&&) noexcept = default;
 
+Client Client::another() const {
+    return Client(impl_->path, impl_->limits);
+}
 Status Client::connect() {
     return impl_->connect();
 }

@@ -24,8 +24,9 @@ struct Hijacked {
 
 /// A client of the Docker Engine API on a Unix socket: HTTP/1.1, blocking, one request at a time.
 /// The connection is made when it is first needed and serves further requests until the daemon
-/// closes it. Not for several threads at once. A write to a daemon that is gone is an error, never
-/// SIGPIPE.
+/// closes it. Not for several threads at once. A GET or
+/// HEAD whose kept connection was closed is sent once more, nothing else is. A write to a daemon
+/// that is gone is an error, never SIGPIPE.
 ///
 /// Every call fails with kIo (nobody listens: with os_errno ECONNREFUSED or ENOENT), kCorrupt (no
 /// HTTP, or an answer that ends too early), kLimit (Limits), or, for an answer with a status from
@@ -39,6 +40,8 @@ class Client {
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
 
+    /// Of the same daemon: another connection, made when it is needed.
+    [[nodiscard]] Client another() const;
     /// Connects now, if it isn't connected.
     [[nodiscard]] Status connect();
 

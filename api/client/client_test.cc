@@ -109,6 +109,26 @@ TEST_F(ClientTest, AConnectionThatTheDaemonClosedIsMadeAnew) {
     EXPECT_EQ(client_->request(get("/")).value().body, "b");
 }
 
+TEST_F(ClientTest, OnlyWhatChangesNothingIsSentAgain) {
+    serve({{"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", ""},
+           {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb", ""},
+           {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nc"}});
+    Request post = get("/containers/create");
+    post.method = "POST";
+    EXPECT_EQ(client_->request(get("/")).value().body, "a");
+    EXPECT_EQ(client_->request(get("/")).value().body, "b");  // of the second connection
+    EXPECT_EQ(client_->request(post).error().code, ErrorCode::kIo);
+    EXPECT_EQ(client_->request(post).value().body, "c");
+    EXPECT_EQ(requests().size(), 5u);
+}
+
+TEST_F(ClientTest, AChunkWithoutAnEndToItsHeadIsBounded) {
+    limits_.head_bytes = 1000;
+    serve(
+        {{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;" + std::string(1 << 20, 'a')}});
+    EXPECT_EQ(client_->request(get("/")).error().code, ErrorCode::kLimit);
+}
+
 TEST_F(ClientTest, AStatusFrom300OnIsTheDaemonsError) {
     const auto answer = [](const std::string& status, const std::string& body) {
         return "HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) +
