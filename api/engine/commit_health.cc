@@ -2,19 +2,22 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "api/engine/time_text.h"
+#include "base/json_reader.h"
+
 namespace drupe::engine {
 namespace {
 
 using nlohmann::json;
 
-constexpr double kLeastNs = 1e6;
-constexpr double kMostNs = 9e18;
+constexpr uint64_t kLeastNs = 1'000'000;
 
 Error bad(std::string_view why) {
     return Error{ErrorCode::kInvalid, fmt::format("HEALTHCHECK: {}", why)};
@@ -33,36 +36,6 @@ std::string_view take_word(std::string_view& text) {
     return word;
 }
 
-/// A duration as Go writes them: "1m30s", "1.5h", "0"; in nanoseconds.
-std::optional<int64_t> parse_duration(std::string_view text) {
-    struct Unit {
-        std::string_view name;
-        double ns;
-    };
-    // "ms" before "m".
-    constexpr std::array<Unit, 6> kUnits{
-        {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}}};
-    if (text == "0") return 0;
-    if (text.empty()) return std::nullopt;
-    double total = 0;
-    while (!text.empty()) {
-        double count = 0;
-        const auto end = text.data() + text.size();
-        const auto parsed = std::from_chars(text.data(), end, count, std::chars_format::fixed);
-        if (parsed.ec != std::errc() || count < 0) return std::nullopt;
-        text.remove_prefix(static_cast<size_t>(parsed.ptr - text.data()));
-        const Unit* found = nullptr;
-        for (const Unit& unit : kUnits) {
-            if (found == nullptr && text.starts_with(unit.name)) found = &unit;
-        }
-        if (found == nullptr) return std::nullopt;
-        text.remove_prefix(found->name.size());
-        total += count * found->ns;
-        if (!(total < kMostNs)) return std::nullopt;
-    }
-    return static_cast<int64_t>(total);
-}
-
 Status read_option(std::string_view word, json& check) {
     constexpr std::array<std::array<std::string_view, 2>, 4> kTimes{
         {{"--interval=", "Interval"},
@@ -71,9 +44,10 @@ Status read_option(std::string_view word, json& check) {
          {"--start-interval=", "StartInterval"}}};
     for (const auto& [option, member] : kTimes) {
         if (!word.starts_with(option)) continue;
-        const auto ns = parse_duration(word.substr(option.size()));
+        const std::string_view text = word.substr(option.size());
+        const auto ns = text == "0" ? std::optional<uint64_t>(0) : parse_duration(text);
         if (!ns) return bad(fmt::format("invalid duration in {}", word.substr(0, 64)));
-        if (*ns != 0 && static_cast<double>(*ns) < kLeastNs)
+        if (*ns != 0 && *ns < kLeastNs)
             return bad(fmt::format("{} cannot be less than 1ms", word.substr(0, 64)));
         check[std::string(member)] = *ns;
         return ok();
@@ -91,14 +65,13 @@ Status read_option(std::string_view word, json& check) {
 
 /// A JSON list is a program with its arguments, anything else is for a shell.
 json test_of(std::string_view text) {
-    const json list = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    json test = json::array({"CMD-SHELL", std::string(text)});
-    if (!list.is_array() || list.empty()) return test;
-    test = json::array({"CMD"});
-    for (const json& word : list) {
-        if (!word.is_string()) return json::array({"CMD-SHELL", std::string(text)});
-        test.push_back(word);
-    }
+    const auto list = parse_json(text);
+    const bool is_argv = list && list.value().is_array() && !list.value().empty() &&
+                         std::all_of(list.value().begin(), list.value().end(),
+                                     [](const json& word) { return word.is_string(); });
+    if (!is_argv) return json::array({"CMD-SHELL", std::string(text)});
+    json test = json::array({"CMD"});
+    for (const json& word : list.value()) test.push_back(word);
     return test;
 }
 
