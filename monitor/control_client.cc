@@ -33,6 +33,11 @@ Error hung_up() {
     return {ErrorCode::kNotFound, "the monitor hung up"};
 }
 
+/// A monitor that is killed has hung up, whatever lay unread in its socket.
+Error explain(const Error& error) {
+    return error.os_errno == EPIPE || error.os_errno == ECONNRESET ? hung_up() : error;
+}
+
 }  // namespace
 
 Result<ControlClient> ControlClient::connect(const std::string& socket_path) {
@@ -55,10 +60,8 @@ Result<uint64_t> ControlClient::send(control::Request request) {
     request.id = next_id_++;
     const auto sent =
         control::send_packet(socket_.get(), control::encode(request), control::fds_of(request));
-    if (sent) return request.id;
-    const int error = sent.error().os_errno;
-    if (error == EPIPE || error == ECONNRESET) return hung_up();
-    return sent.error();
+    if (!sent) return explain(sent.error());
+    return request.id;
 }
 
 Result<control::Reply> ControlClient::receive(uint64_t id,
@@ -68,9 +71,10 @@ Result<control::Reply> ControlClient::receive(uint64_t id,
     for (;;) {
         if (auto node = replies_.extract(id)) return std::move(node.mapped());
         TRY(wait_readable(socket_.get(), deadline));
-        TRY_ASSIGN(auto packet, control::receive_packet(socket_.get()));
-        if (!packet) return hung_up();
-        TRY_ASSIGN(control::Reply reply, control::decode_reply(packet->text));
+        const auto packet = control::receive_packet(socket_.get());
+        if (!packet) return explain(packet.error());
+        if (!packet.value()) return hung_up();
+        TRY_ASSIGN(control::Reply reply, control::decode_reply(packet.value()->text));
         // A reply nobody asked for would only take up memory.
         if (reply.id == 0 || reply.id >= next_id_) continue;
         replies_[reply.id] = std::move(reply);
