@@ -3,6 +3,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <system_error>
+
 #include "base/log.h"
 
 namespace drupe::daemon {
@@ -21,6 +23,7 @@ Maintenance::~Maintenance() {
     std::thread worker;
     {
         const MutexLock lock(mutex_);
+        asked_ = false;
         worker = std::move(worker_);
     }
     if (worker.joinable()) worker.join();
@@ -30,9 +33,13 @@ void Maintenance::ask() {
     const MutexLock lock(mutex_);
     asked_ = true;
     if (working_) return;
-    working_ = true;
     if (worker_.joinable()) worker_.join();  // it has seen that there is nothing to do
-    worker_ = std::thread([this] { work(); });
+    try {
+        worker_ = std::thread([this] { work(); });
+        working_ = true;
+    } catch (const std::system_error& error) {  // the next one asks again
+        log(LogLevel::kWarn, "no thread to compact the store: {}", error.what());
+    }
 }
 
 void Maintenance::work() {

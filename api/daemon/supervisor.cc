@@ -130,7 +130,6 @@ void Supervisor::end_job(engine::Machine machine) {
 Result<engine::Ended> Supervisor::conclude(engine::Machine machine) {
     const std::string id = machine.container.id;
     TRY_ASSIGN(auto engine, parts_.engines.borrow());
-    const auto launch_marks = machine.marks;
     TRY_ASSIGN(engine::Ended ended, engine->conclude(machine));
     const Container& container = ended.container;
     const bool ran = ended.record.reason != "not-started";
@@ -144,7 +143,7 @@ Result<engine::Ended> Supervisor::conclude(engine::Machine machine) {
     End end{ended.record.status, told ? ended.record.error : ""};
     if (container.config.timing) {
         end.marks = ended.record.marks;
-        end.marks.insert(launch_marks.begin(), launch_marks.end());
+        end.marks.insert(machine.marks.begin(), machine.marks.end());
         end.counts = ended.record.counts;
     }
     parts_.ends.ended(id, end);
