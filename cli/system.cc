@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "api/engine/clock.h"
@@ -28,11 +27,6 @@ using engine::StorageReport;
 
 constexpr int kLowestPriority = 19;
 
-bool is_active(const ContainerUsage& usage) {
-    return usage.container.state == engine::State::kRunning ||
-           usage.container.state == engine::State::kPaused;
-}
-
 std::string reclaimable(uint64_t bytes, uint64_t of) {
     if (of == 0) return human_size(bytes);
     return fmt::format("{} ({}%)", human_size(bytes), bytes * 100 / of);
@@ -45,8 +39,8 @@ std::string summary_text(const StorageReport& report) {
     size_t running = 0;
     for (const ContainerUsage& usage : report.containers) {
         containers_bytes += usage.total_bytes();
-        if (is_active(usage)) ++running;
-        if (!is_active(usage)) stopped_bytes += usage.total_bytes();
+        if (engine::has_machine(usage.container.state)) ++running;
+        if (!engine::has_machine(usage.container.state)) stopped_bytes += usage.total_bytes();
     }
     const auto used = std::count_if(report.images.begin(), report.images.end(),
                                     [](const ImageUsage& i) { return i.containers > 0; });
@@ -155,17 +149,12 @@ int df_command(int argc, char** argv) {
                          : summary_text(report.value()));
 }
 
-/// True if standard input says yes.
-bool confirmed(bool all) {
-    (void)print(
-        fmt::format("WARNING! This will remove:\n  - all stopped containers\n  - {}\n"
-                    "  - what crashes have left behind\n\n"
-                    "Are you sure you want to continue? [y/N] ",
-                    all ? "all images without at least one container associated to them"
-                        : "all dangling images"));
-    std::string answer;
-    std::getline(std::cin, answer);
-    return answer == "y" || answer == "Y" || answer == "yes";
+std::string warning(bool all) {
+    return fmt::format(
+        "This will remove:\n  - all stopped containers\n  - {}\n"
+        "  - what crashes have left behind\n",
+        all ? "all images without at least one container associated to them"
+            : "all dangling images");
 }
 
 int prune_command(int argc, char** argv) {
@@ -179,7 +168,7 @@ int prune_command(int argc, char** argv) {
     args.flag("--volumes", volumes, "Has nothing to remove: there are no named volumes");
     args.example("drupe system prune -af", "all that can be made or pulled again");
     if (const auto code = args.parse(argc, argv)) return *code;
-    if (!force && !confirmed(all)) return 0;
+    if (!force && !confirmed(warning(all))) return 0;
     auto local = open_engine();
     if (!local) return fail(local.error());
     const auto pruned = engine::prune_system(*local.value()->images, *local.value()->engine, all);

@@ -4,10 +4,12 @@
 #include "api/daemon/networks.h"
 #include "api/endpoints/containers.h"
 #include "api/endpoints/create_body.h"
+#include "api/endpoints/platform.h"
 
 namespace drupe::endpoints {
 
 Status create_container(const Call& call) {
+    TRY(check_platform(call.text("platform")));
     TRY_ASSIGN(const auto body, call.body());
     TRY_ASSIGN(engine::ContainerConfig config, parse_create_body(body));
     Json warnings = Json::array();

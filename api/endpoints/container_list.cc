@@ -129,9 +129,7 @@ Status list_containers(const Call& call) {
     Json list = Json::array();
     for (const Container& c : containers) {
         if (limited && list.size() >= static_cast<size_t>(*limit)) break;
-        const bool runs = c.state == engine::State::kRunning || c.state == engine::State::kPaused ||
-                          c.state == engine::State::kRestarting;
-        if (!runs && !all) continue;
+        if (!engine::is_active(c.state) && !all) continue;
         const std::string health = call.daemon.health.status(c.id);
         if (!matches(c, wanted, health)) continue;
         list.push_back(summary(c, health));

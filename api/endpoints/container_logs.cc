@@ -146,8 +146,7 @@ Status container_logs(const Call& call) {
         bool runs = false;
         if (follow) {
             const auto now = find();
-            runs = now && now.value().id == container.id && now.value().state != State::kExited &&
-                   now.value().state != State::kDead;
+            runs = now && now.value().id == container.id && engine::is_active(now.value().state);
         }
         TRY_ASSIGN(const bool more, write_log(reader, wish, [&](std::string_view data) {
                        return call.http.write(data);

@@ -12,10 +12,6 @@ namespace {
 using engine::Container;
 using engine::State;
 
-bool runs(const Container& c) {
-    return c.state == State::kRunning || c.state == State::kPaused || c.state == State::kRestarting;
-}
-
 /// Blocks until `over` says so; false: the client has gone.
 template <class Over>
 bool await(const Call& call, daemon::Ends::Waiter& waiter, Over over) {
@@ -59,7 +55,7 @@ Status wait_container(const Call& call) {
     }
     TRY(call.http.begin(200, "application/json"));
     if (!waiter) return finish(call, {container->exit_code, ""});
-    if (condition == "not-running" && !runs(*container)) {
+    if (condition == "not-running" && !engine::is_active(container->state)) {
         return finish(call, {container->exit_code, ""});
     }
     const bool removal = condition == "removed";

@@ -46,6 +46,9 @@ Result<ExecConfig> parse(const nlohmann::json& body) {
     if (!config.working_dir.empty() && config.working_dir.front() != '/') {
         return Error{ErrorCode::kInvalid, "Cwd must be an absolute path"};
     }
+    if (!config.detach_keys.empty()) {  // before a start, which there is only one of
+        TRY(engine::parse_detach_keys(config.detach_keys));
+    }
     return config;
 }
 

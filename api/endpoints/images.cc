@@ -110,8 +110,7 @@ std::function<Result<std::vector<engine::ImageUser>>(const std::string&)> users(
         std::vector<engine::ImageUser> list;
         TRY_ASSIGN(const auto containers, engine.of_image(id));
         for (const engine::Container& c : containers) {
-            list.push_back({c.id, c.state == State::kRunning || c.state == State::kPaused ||
-                                      c.state == State::kRestarting});
+            list.push_back({c.id, engine::is_active(c.state)});
         }
         return list;
     };

@@ -43,6 +43,11 @@ enum class Verdict : uint8_t {
     return state == State::kRunning || state == State::kPaused;
 }
 
+/// It has a machine, or will have one again by its policy.
+[[nodiscard]] constexpr bool is_active(State state) {
+    return has_machine(state) || state == State::kRestarting;
+}
+
 /// The one table of legal (state, command) pairs.
 [[nodiscard]] Verdict verdict(State state, Command command);
 
