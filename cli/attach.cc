@@ -154,15 +154,13 @@ int stay_with(Client& client, const std::string& id, const Attach& options) {
     streams.tty = options.tty;
     streams.with_stdin = options.with_stdin;
     streams.detach_keys = options.detach_keys;
-    auto waiting = connect_daemon();
-    if (!waiting) return fail(waiting.error(), broken);
-    const auto begun = waiting.value().begin(
+    Client waiting = client.another();
+    const auto begun = waiting.begin(
         make_request("POST", container_path(id, "/wait"), {{"condition", condition_of(options)}}));
     if (!begun) return fail(begun.error(), broken);
-    auto telling = connect_daemon();
-    if (!telling) return fail(telling.error(), broken);
+    Client telling = client.another();
     Start start(client, id, options, streams.connection.socket.get());
-    const Teller teller{telling.value(), id, options.tty, options.sig_proxy, start.answered()};
+    const Teller teller{telling, id, options.tty, options.sig_proxy, start.answered()};
     if (!options.start) teller.size();
     const auto left = stay_with_streams(std::move(streams), signals.value(),
                                         [&](int number) { return teller.signal(number); });
@@ -171,7 +169,7 @@ int stay_with(Client& client, const std::string& id, const Attach& options) {
     if (!left) return fail(left.error(), broken);
     if (left.value() == StreamsEnd::kDetached) return 0;
     if (left.value() == StreamsEnd::kOutputLost) return 128 + SIGPIPE;
-    const auto end = read_end(waiting.value());
+    const auto end = read_end(waiting);
     return end ? conclude(end.value(), options) : fail(end.error(), broken);
 }
 

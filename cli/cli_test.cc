@@ -35,6 +35,7 @@ TEST_F(CliTest, AWrongNumberOfArgumentsIsFailureOneInDockersWords) {
     EXPECT_EQ(unknown.code, 1);
     EXPECT_THAT(unknown.err, HasSubstr("unknown command: drupe nonsense\n"));
     EXPECT_EQ(drupe({"container", "nonsense"}).code, 1);
+    EXPECT_EQ(drupe({"--nosuch"}).code, 125);
     EXPECT_EQ(drupe({}).code, 0);
     EXPECT_THAT(drupe({}).out, HasSubstr("Usage:  drupe COMMAND"));
 }
@@ -148,6 +149,11 @@ TEST_F(CliTest, LogsAreWhatWasWrittenAndRemovedWithTheContainer) {
     EXPECT_EQ(drupe({"logs", "--until", "1h", "web"}).out, "");
     EXPECT_THAT(drupe({"logs", "-t", "web"}).out, MatchesRegex("2[0-9]+-[0-9TZ:.-]+ hello\n"));
     EXPECT_EQ(drupe({"logs", "--since", "yesterday", "web"}).code, 1);
+}
+
+TEST_F(CliTest, WhatNeverStartedHasNoMoreToLog) {
+    ASSERT_EQ(drupe({"create", "--name", "web", "busybox", "hello"}).code, 0);
+    EXPECT_EQ(drupe({"logs", "-f", "web"}).out, "");  // and ends
 }
 
 TEST_F(CliTest, AnAutoRemovedContainerIsGoneWhenItsCommandIs) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <iostream>
 
 #include "cli/terminal.h"
 
@@ -25,6 +26,13 @@ int print(std::string_view text) {
     const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
     if (written && std::fflush(stdout) == 0) return 0;
     return fail(os_error("write to standard output"));
+}
+
+bool confirmed(std::string_view warning) {
+    (void)print(fmt::format("WARNING! {}\nAre you sure you want to continue? [y/N] ", warning));
+    std::string answer;
+    std::getline(std::cin, answer);
+    return answer == "y" || answer == "Y" || answer == "yes";
 }
 
 int for_each(const std::vector<std::string>& names,

@@ -102,6 +102,8 @@ int run_subcommand(std::string_view name, std::string_view summary,
 int fail(const Error& error, int code = kFailure);
 /// Writes to standard output; what can't be written is a failure.
 int print(std::string_view text);
+/// Asks on standard output; true if standard input says yes.
+bool confirmed(std::string_view warning);
 /// Does something to each name, prints what it returns for it (or the error), goes on. 1 if any
 /// failed.
 int for_each(const std::vector<std::string>& names,

@@ -14,7 +14,6 @@
 #include "cli/container_archive.h"
 #include "cli/daemon.h"
 #include "cli/host_paths.h"
-#include "cli/progress.h"
 #include "cli/tar_stream.h"
 #include "cli/text.h"
 #include "cli/unpack_child.h"

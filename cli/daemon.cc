@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <fmt/format.h>
 
 #include <array>
 #include <cerrno>
@@ -31,7 +34,7 @@ Result<std::string> druped_program() {
     return folder + "/druped";
 }
 
-Status start_daemon(const engine::Paths& paths, const std::string& socket) {
+Result<pid_t> start_daemon(const engine::Paths& paths, const std::string& socket) {
     TRY(engine::make_folders(paths.root, 0711));
     TRY_ASSIGN(std::string program, druped_program());
     const std::string log = paths.root + "/druped.log";
@@ -57,13 +60,17 @@ Status start_daemon(const engine::Paths& paths, const std::string& socket) {
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attributes);
     if (error != 0) return os_error("start " + program, error);
-    return ok();
+    return pid;
 }
 
-/// Of $DRUPE_HOST, or `own`.
-Result<std::string> daemon_socket(const std::string& own) {
+std::string own_socket(const engine::Paths& paths) {
+    return paths.run + "/drupe.sock";
+}
+
+/// Of $DRUPE_HOST, or of the daemon that serves this $DRUPE_ROOT.
+Result<std::string> daemon_socket(const engine::Paths& paths) {
     const char* named = ::getenv("DRUPE_HOST");
-    if (named == nullptr || *named == '\0') return own;
+    if (named == nullptr || *named == '\0') return own_socket(paths);
     const std::string_view host = named;
     if (host.starts_with(kScheme)) return std::string(host.substr(kScheme.size()));
     return Error{ErrorCode::kInvalid,
@@ -78,25 +85,26 @@ bool nobody_listens(const Error& error) {
 
 Result<client::Client> connect_daemon() {
     TRY_ASSIGN(const engine::Paths paths, engine::find_paths());
-    const std::string own = paths.run + "/drupe.sock";
-    TRY_ASSIGN(const std::string path, daemon_socket(own));
+    TRY_ASSIGN(const std::string path, daemon_socket(paths));
     client::Client client(path);
     auto connected = client.connect();
     if (connected) return client;
     if (!nobody_listens(connected.error())) return connected.error();
-    if (path != own) {
+    if (path != own_socket(paths)) {
         return Error{ErrorCode::kIo, std::string("Cannot connect to the daemon at ") +
                                          std::string(kScheme) + path + ". Is druped running?"};
     }
-    TRY(start_daemon(paths, path));
-    for (int i = 0; i < kPolls && !connected; ++i) {
+    TRY_ASSIGN(const pid_t daemon, start_daemon(paths, path));
+    bool ended = false;
+    for (int i = 0; i < kPolls && !connected && !ended; ++i) {
         ::usleep(kPollUs);
+        ended = ::waitpid(daemon, nullptr, WNOHANG) == daemon;  // another may serve, still
         connected = client.connect();
         if (!connected && !nobody_listens(connected.error())) return connected.error();
     }
     if (connected) return client;
-    return Error{ErrorCode::kIo, "druped was started, but doesn't answer at " + path + ": see " +
-                                     paths.root + "/druped.log"};
+    return Error{ErrorCode::kIo, fmt::format("druped was started for {}, but {}: see {}/druped.log",
+                                             path, ended ? "ended" : "doesn't answer", paths.root)};
 }
 
 std::string container_path(const std::string& name, const char* what) {
@@ -130,8 +138,8 @@ Result<nlohmann::json> ask(const client::Request& request) {
 
 Result<nlohmann::json> ask_running(const client::Request& request) {
     TRY_ASSIGN(const engine::Paths paths, engine::find_paths());
-    TRY_ASSIGN(std::string path, daemon_socket(paths.run + "/drupe.sock"));
-    client::Client client(std::move(path));
+    TRY_ASSIGN(const std::string path, daemon_socket(paths));
+    client::Client client(path);
     return ask(client, request);
 }
 

@@ -33,6 +33,16 @@ TEST_F(DaemonTest, CommandsThatStartItAtOnceEndWithOneDaemon) {
     EXPECT_EQ(daemons().size(), 1u);
 }
 
+TEST_F(DaemonTest, ADaemonThatEndsAtOnceIsSaidAtOnce) {
+    ::setenv("DRUPED", "/bin/false", 1);
+    const auto begin = std::chrono::steady_clock::now();
+    const Outcome outcome = drupe({"ps"});
+    ::setenv("DRUPED", DRUPED_FAKE_PROGRAM, 1);
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_THAT(outcome.err, HasSubstr("but ended: see " + root_ + "/druped.log"));
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+}
+
 TEST_F(DaemonTest, AnotherDaemonsAddressIsNotServed) {
     ::setenv("DRUPE_HOST", ("unix://" + root_ + "/other.sock").c_str(), 1);
     const Outcome outcome = drupe({"ps"});

@@ -1,4 +1,4 @@
-// drupe info and drupe port: what the daemon says of itself, and of a container's ports.
+// drupe info: what the daemon says of itself.
 
 #include <fmt/format.h>
 
@@ -62,21 +62,6 @@ int info_command(int argc, char** argv) {
     }
     const auto text = info_text(document.value());
     return text ? print(text.value()) : fail(text.error());
-}
-
-int port_command(int argc, char** argv) {
-    std::vector<std::string> operands;
-    Args args(
-        "port", "CONTAINER [PORT[/PROTO]]",
-        "List a container's published ports. There are none yet: no network carries packets.");
-    args.operands(operands, 1, 2);
-    args.example("drupe port web", "all of them");
-    if (const auto code = args.parse(argc, argv)) return *code;
-    const auto found = ask(make_request("GET", container_path(operands[0], "/json")));
-    if (!found) return fail(found.error());
-    if (operands.size() == 1) return 0;
-    return fail({ErrorCode::kNotFound,
-                 fmt::format("no public port '{}' published for {}", operands[1], operands[0])});
 }
 
 }  // namespace drupe::cli

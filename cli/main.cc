@@ -94,6 +94,12 @@ void open_standard_streams() {
 }
 
 int unknown_command(std::string_view name) {
+    if (name.starts_with('-')) {
+        return fail({ErrorCode::kInvalid, fmt::format("unknown flag: {}\n\nRun 'drupe --help' for "
+                                                      "more information",
+                                                      name)},
+                    kUsageError);
+    }
     return fail({ErrorCode::kInvalid,
                  fmt::format("unknown command: drupe {}\n\nRun 'drupe --help' for more information",
                              name)});

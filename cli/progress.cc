@@ -1,9 +1,5 @@
 #include "cli/progress.h"
 
-#include <unistd.h>
-
-#include <cerrno>
-
 #include "base/json_reader.h"
 
 namespace drupe::cli {
@@ -49,16 +45,6 @@ Status watch_progress(client::Client& client, const client::Request& request,
     client::LineReader lines([&](std::string_view line) { return hand_out(line, sink); });
     TRY(client.stream(request, [&](std::string_view bytes) { return lines.push(bytes); }));
     return lines.finish();
-}
-
-client::BodySource body_from(int fd) {
-    return [fd](std::span<std::byte> out) -> Result<size_t> {
-        for (;;) {
-            const ssize_t n = ::read(fd, out.data(), out.size());
-            if (n >= 0) return static_cast<size_t>(n);
-            if (errno != EINTR) return os_error("read the archive");
-        }
-    };
 }
 
 }  // namespace drupe::cli

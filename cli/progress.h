@@ -23,7 +23,4 @@ struct ProgressLine {
 [[nodiscard]] Status watch_progress(client::Client& client, const client::Request& request,
                                     const std::function<Status(const ProgressLine&)>& sink);
 
-/// A body for a request: all of a descriptor, which outlives it.
-[[nodiscard]] client::BodySource body_from(int fd);
-
 }  // namespace drupe::cli

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cctype>
-#include <iostream>
 
 #include "base/json_reader.h"
 #include "cli/command.h"
@@ -22,15 +21,6 @@ struct Prune {
     const char* deleted;  ///< The member that lists them.
     const char* title;
 };
-
-/// True if standard input says yes.
-bool confirmed(const Prune& prune) {
-    (void)print(fmt::format(
-        "WARNING! This will remove {}.\nAre you sure you want to continue? [y/N] ", prune.warning));
-    std::string answer;
-    std::getline(std::cin, answer);
-    return answer == "y" || answer == "Y" || answer == "yes";
-}
 
 Result<std::string> pruned_text(const nlohmann::json& answer, const Prune& prune) {
     uint64_t bytes = 0;
@@ -72,7 +62,7 @@ int prune(const Prune& prune, int argc, char** argv) {
     if (all) filter_texts.emplace_back("dangling=false");
     const auto filters = filters_json(filter_texts);
     if (!filters) return fail(filters.error());
-    if (!force && !confirmed(prune)) return 0;
+    if (!force && !confirmed(fmt::format("This will remove {}.", prune.warning))) return 0;
     client::Pairs query;
     if (!filter_texts.empty()) query.emplace_back("filters", filters.value());
     const auto answer = ask(make_request("POST", prune.path, std::move(query)));

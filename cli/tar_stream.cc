@@ -1,9 +1,22 @@
 #include "cli/tar_stream.h"
 
+#include <unistd.h>
+
+#include <cerrno>
+
 #include "archive/pack.h"
-#include "cli/progress.h"
 
 namespace drupe::cli {
+
+client::BodySource body_from(int fd) {
+    return [fd](std::span<std::byte> out) -> Result<size_t> {
+        for (;;) {
+            const ssize_t n = ::read(fd, out.data(), out.size());
+            if (n >= 0) return static_cast<size_t>(n);
+            if (errno != EINTR) return os_error("read the archive");
+        }
+    };
+}
 
 Result<std::unique_ptr<PackedStream>> PackedStream::begin(const std::string& path,
                                                           const std::string& name) {

@@ -10,6 +10,9 @@
 
 namespace drupe::cli {
 
+/// A request's body: all of a descriptor, which outlives it.
+[[nodiscard]] client::BodySource body_from(int fd);
+
 /// A file or folder of the host's as a tar that is packed while it is sent.
 class PackedStream {
   public:
