@@ -17,7 +17,6 @@ namespace drupe::endpoints {
 namespace {
 
 using engine::Container;
-using engine::State;
 
 constexpr size_t kBatchBytes = 64 << 10;
 constexpr int kLookAgainMs = 500;  // at whether it still runs, while nothing is written
