@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <ctime>
 
-#include "base/json_reader.h"
+#include "base/json_string.h"
 
 namespace drupe {
 namespace {
@@ -79,7 +79,7 @@ void JsonLog::finish(protocol::Stream stream) {
 
 void JsonLog::append_line(protocol::Stream stream, std::string_view text, std::string& out) const {
     out += R"({"log":)";
-    out += dump_json(std::string(text));
+    append_json_string(out, text);
     out += R"(,"stream":")";
     out += stream == protocol::Stream::kStderr ? "stderr" : "stdout";
     out += R"(","time":")";

@@ -10,6 +10,7 @@
 
 #include "api/engine/time_text.h"
 #include "base/json_reader.h"
+#include "base/json_string.h"
 
 namespace drupe::engine {
 namespace {
@@ -56,6 +57,30 @@ Result<uint64_t> find_tail(int fd, uint64_t& lines) {
     return uint64_t{0};
 }
 
+/// A line as the monitor writes it; nullopt: it may still be one of another shape.
+std::optional<LogEntry> parse_own_line(std::string_view line) {
+    constexpr std::string_view kHead = R"({"log":")";
+    constexpr std::string_view kStream = R"(","stream":"std)";
+    constexpr std::string_view kTime = R"(","time":")";
+    constexpr std::string_view kEnd = R"("})";
+    const size_t stream = line.rfind(kStream);
+    if (!line.starts_with(kHead) || !line.ends_with(kEnd) || stream == std::string_view::npos ||
+        stream < kHead.size())
+        return std::nullopt;
+    auto text = plain_json_string(line.substr(kHead.size(), stream - kHead.size()));
+    if (!text) return std::nullopt;
+    line.remove_prefix(stream + kStream.size());
+    const bool is_stderr = line.starts_with("err");
+    if (!is_stderr && !line.starts_with("out")) return std::nullopt;
+    line.remove_prefix(3);
+    if (!line.starts_with(kTime) || line.size() < kTime.size() + kEnd.size()) return std::nullopt;
+    line.remove_prefix(kTime.size());
+    line.remove_suffix(kEnd.size());
+    const auto at = parse_time_text(line);
+    if (!at) return std::nullopt;
+    return LogEntry{.is_stderr = is_stderr, .at_ns = *at, .text = std::move(*text)};
+}
+
 }  // namespace
 
 std::string log_file_name(const std::string& path, size_t index) {
@@ -63,6 +88,7 @@ std::string log_file_name(const std::string& path, size_t index) {
 }
 
 std::optional<LogEntry> parse_log_line(std::string_view line) {
+    if (auto entry = parse_own_line(line)) return entry;
     const auto parsed = parse_json(line, 2);
     if (!parsed) return std::nullopt;
     LogEntry entry;

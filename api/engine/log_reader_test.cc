@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "api/engine/time_text.h"
 
@@ -176,6 +177,35 @@ TEST_F(LogReaderTest, ATailOfALongLogIsFoundFromItsEnd) {
     LogReader reader(path_);
     ASSERT_TRUE(reader.tail(2500));
     EXPECT_EQ(reader.next().value()->text, "500\n");
+}
+
+TEST(LogLine, WhatLooksLikeTheEndOfALineMayBeItsText) {
+    constexpr const char* kTime = "2026-01-01T00:00:01.5Z";
+    const std::string text = R"(","stream":"stderr","time":"2000-01-01T00:00:00Z"})";
+    for (const std::string& log :
+         {text, text + "\n", text + "\x01", text + "\xc3\xa9", std::string()}) {
+        for (const char* stream : {"stdout", "stderr"}) {
+            const nlohmann::ordered_json line{{"log", log}, {"stream", stream}, {"time", kTime}};
+            const auto entry = parse_log_line(line.dump());
+            ASSERT_TRUE(entry) << line;
+            EXPECT_EQ(entry->text, log);
+            EXPECT_EQ(entry->is_stderr, stream == std::string("stderr"));
+            EXPECT_EQ(entry->at_ns, *parse_time_text(kTime));
+        }
+    }
+}
+
+TEST(LogLine, WhatIsNoLineIsNone) {
+    const std::string whole = R"({"log":"a","stream":"stdout","time":"2026-01-01T00:00:01Z"})";
+    ASSERT_TRUE(parse_log_line(whole));
+    for (size_t size = 0; size < whole.size(); ++size) {
+        EXPECT_FALSE(parse_log_line(whole.substr(0, size))) << size;
+    }
+    for (const char* bad : {R"({"log":"a"b","stream":"stdout","time":"2026-01-01T00:00:01Z"})",
+                            R"({"log":"a","stream":"stdout","time":"soon"})",
+                            R"({"log":"a\","stream":"stdout","time":"2026-01-01T00:00:01Z"})"}) {
+        EXPECT_FALSE(parse_log_line(bad)) << bad;
+    }
 }
 
 TEST(TimeText, TimesSurviveTheRoundTripAndZonesAreUnderstood) {
