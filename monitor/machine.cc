@@ -13,6 +13,7 @@
 #include "devices/virtio_rng/virtio_rng.h"
 #include "imagefs/store/layered_disk.h"
 #include "monitor/storage_limit.h"
+#include "vmm/panic_text.h"
 
 namespace drupe {
 namespace {
@@ -285,6 +286,12 @@ Status Machine::resume() {
     if (on_paused_)
         std::exchange(on_paused_, nullptr)(Error{ErrorCode::kConflict, "it was resumed meanwhile"});
     return vm_->resume();
+}
+
+std::string Machine::explain(const Stop& stop) const {
+    if (stop.reason != StopReason::kReset && stop.reason != StopReason::kPanic) return stop.detail;
+    const std::string said = find_panic_text(vm_->memory());
+    return said.empty() ? stop.detail : stop.detail + ": \"" + said + "\"";
 }
 
 std::map<std::string, uint64_t> Machine::statistics() const {

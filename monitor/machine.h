@@ -51,6 +51,9 @@ class Machine final : public ContainerHost {
     /// Ends the vCPUs, then the block loop; the root disk is closed cleanly. Blocks. Once start()
     /// was called.
     void stop();
+    /// What a stop was about, with what the guest's kernel said if it panicked. Once it has
+    /// stopped.
+    [[nodiscard]] std::string explain(const Stop& stop) const;
     [[nodiscard]] uint64_t first_run_ns() const { return vm_->first_run_ns(); }
 
     [[nodiscard]] Result<Fd> connect_guest(uint32_t port) override;

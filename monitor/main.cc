@@ -109,7 +109,7 @@ Status run(const MonitorConfig& config, Timeline& timeline, Outcome& outcome) {
         return gate.wait();
     };
     Status confined = machine->start(std::move(hooks), [&](const Stop& stop) {
-        container.machine_stopped(to_string(stop.reason), stop.detail);
+        container.machine_stopped(to_string(stop.reason), machine->explain(stop));
     });
     if (confined) confined = confine::install(confine::Role::kMain);
     gate.open(confined.has_value());

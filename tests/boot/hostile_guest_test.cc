@@ -49,7 +49,7 @@ void expect_end(const Outcome& outcome, const std::string& reason) {
 }
 
 TEST(HostileGuestTest, APanicAResetAndAPowerOffAreToldApart) {
-    expect_end(run_against("panic"), "panic");
+    expect_end(run_against("panic"), "panicked: \"Attempted to kill init!");
     expect_end(run_against("reset"), "reset");
     expect_end(run_against("power-off"), "power-off");
 }
