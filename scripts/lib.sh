@@ -23,6 +23,11 @@ step() {
 
 print_step_times() { [ ${#step_times[@]} -eq 0 ] || printf '%s\n' '' 'Time by step:' "${step_times[@]}" >&2; }
 
+# help_if_asked "$@": for -h and --help prints the comment at the script's head, and ends.
+help_if_asked() {
+  case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+}
+
 need_root() { [ "$(id -u)" -eq 0 ] || die "needs root (packages, namespaces, KVM): run it with sudo"; }
 
 # end_daemons FOLDER: those that commands have started for a $DRUPE_ROOT in it, or that is it.
