@@ -79,9 +79,11 @@ std::string usage() {
            "  drupe run -it debian:12 bash\n\n"
            "druped does the work, and is started if it doesn't run. Its socket is "
            "/run/drupe/drupe.sock, or\n"
-           "what -H unix://PATH in front of the command (or $DRUPE_HOST) says; its state is in "
-           "$DRUPE_ROOT\n"
-           "(default /var/lib/drupe).\n";
+           "what -H unix://PATH in front of the command (or $DRUPE_HOST) says; a daemon that is "
+           "named so isn't\n"
+           "started. Its state is in $DRUPE_ROOT (default /var/lib/drupe; of another one the "
+           "socket is\n"
+           "$DRUPE_ROOT/run/drupe.sock).\n";
 }
 
 /// Files that are opened must not become standard streams.

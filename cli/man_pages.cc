@@ -29,7 +29,9 @@ std::string main_page() {
     }
     return text +
            ".SH ENVIRONMENT\n.TP\nDRUPE_HOST\nThe daemon's socket, as \\-H says it; by default\n"
-           "/run/drupe/drupe.sock.\n.TP\nDRUPE_ROOT\nWhere images and containers are; by default\n"
+           "/run/drupe/drupe.sock, or run/drupe.sock below $DRUPE_ROOT. A daemon that is named "
+           "isn't\n"
+           "started.\n.TP\nDRUPE_ROOT\nWhere images and containers are; by default\n"
            "/var/lib/drupe.\n.SH EXIT STATUS\nAs Docker's: the workload's own, 128 and the number "
            "of "
            "a signal, 125 if Drupe\nfailed, 126 and 127 for a program that can't be executed or "
