@@ -4,6 +4,7 @@
 #include "api/endpoints/containers.h"
 #include "api/endpoints/create_body.h"
 #include "api/endpoints/refused_options.h"
+#include "api/endpoints/resource_limits.h"
 #include "base/json_reader.h"
 
 namespace drupe::endpoints {
@@ -12,38 +13,16 @@ namespace {
 using daemon::container_event;
 using engine::Container;
 
-/// A member of resources that is a number, if it is there and says something.
-Status read_limit(JsonReader& in, const nlohmann::json& body, const char* name,
-                  std::optional<uint64_t>& out) {
-    const auto found = body.find(name);
-    if (found == body.end() || found->is_null()) return ok();
-    int64_t value = 0;
-    in.get(name, value);
-    TRY(in.status());
-    if (value > 0) out = static_cast<uint64_t>(value);
-    if (value < 0 && std::string_view(name) == "PidsLimit") out = 0;  // no limit
-    return ok();
-}
-
 Result<engine::ContainerChanges> parse_changes(const nlohmann::json& body) {
     engine::ContainerChanges changes;
-    JsonReader in(body);
     TRY(refuse_options(body));
-    TRY(read_limit(in, body, "Memory", changes.memory_bytes));
-    TRY(read_limit(in, body, "NanoCpus", changes.nano_cpus));
-    TRY(read_limit(in, body, "PidsLimit", changes.pids_limit));
+    TRY_ASSIGN(const ResourceLimits limits, parse_resource_limits(body));
+    changes.memory_bytes = limits.memory_bytes;
+    changes.nano_cpus = limits.nano_cpus;
+    changes.pids_limit = limits.pids_limit;
+    JsonReader in(body);
     const auto* restart = in.object("RestartPolicy");
-    int64_t quota = 0;
-    in.get("CpuQuota", quota);
     TRY(in.status());
-    if (quota > 0) {
-        int64_t period = 0;
-        in.get("CpuPeriod", period);
-        TRY(in.status());
-        if (period <= 0) period = 100'000;
-        changes.nano_cpus =
-            static_cast<uint64_t>(quota) * 1'000'000'000 / static_cast<uint64_t>(period);
-    }
     if (restart != nullptr && restart->contains("Name") && (*restart)["Name"] != "") {
         TRY_ASSIGN(changes.restart, parse_restart_policy(*restart));
     }

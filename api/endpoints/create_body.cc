@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "api/endpoints/refused_options.h"
+#include "api/endpoints/resource_limits.h"
 #include "api/engine/log_options.h"
 #include "api/engine/units.h"
 #include "base/json_reader.h"
@@ -136,10 +137,8 @@ Status read_config(const json& body, ContainerConfig& out) {
     const json* ports = in.object("ExposedPorts");
     const json* volumes = in.object("Volumes");
     const json* health = in.object("Healthcheck");
-    bool network_disabled = false;
-    in.get("NetworkDisabled", network_disabled);
+    in.get_list("OnBuild", out.on_build, kMaxItems);
     TRY(in.status());
-    if (network_disabled) out.network_mode = "none";
     TRY(check_env(out.env));
     TRY(read_words(body, "Cmd", out.cmd));
     TRY(read_words(body, "Entrypoint", out.entrypoint));
@@ -171,41 +170,16 @@ Status read_ulimits(const json& host, ContainerConfig& out) {
 }
 
 Status read_resources(const json& host, ContainerConfig& out) {
-    constexpr int64_t kNanoPerCpu = 1'000'000'000;
-    constexpr int64_t kDefaultPeriodUs = 100'000;
-    JsonReader in(host, "HostConfig");
-    int64_t memory = 0;
-    int64_t nano_cpus = 0;
-    int64_t quota = 0;
-    int64_t period = 0;
-    int64_t pids = 0;
+    TRY_ASSIGN(const ResourceLimits limits, parse_resource_limits(host));
+    out.memory_bytes = limits.memory_bytes.value_or(0);
+    out.nano_cpus = limits.nano_cpus.value_or(0);
+    out.pids_limit = limits.pids_limit.value_or(0);
     int64_t shm = 0;
-    in.get("Memory", memory);
-    in.get("NanoCpus", nano_cpus);
-    in.get("CpuQuota", quota);
-    in.get("CpuPeriod", period);
-    in.get("PidsLimit", pids);
+    JsonReader in(host, "HostConfig");
     in.get("ShmSize", shm);
     TRY(in.status());
-    if (memory < 0) return invalid("Memory: negative");
-    if (nano_cpus < 0) return invalid("NanoCpus: negative");
     if (shm < 0) return invalid("SHM size can not be less than 0");
-    out.memory_bytes = static_cast<uint64_t>(memory);
-    out.nano_cpus = static_cast<uint64_t>(nano_cpus);
     out.shm_bytes = static_cast<uint64_t>(shm);
-    out.pids_limit = pids > 0 ? static_cast<uint64_t>(pids) : 0;
-    if (quota <= 0) return ok();
-    if (nano_cpus > 0) {
-        return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
-    }
-    constexpr int64_t kLongestPeriodUs = 1'000'000;
-    constexpr int64_t kShortestPeriodUs = 1'000;
-    if (period == 0) period = kDefaultPeriodUs;
-    if (period < kShortestPeriodUs || period > kLongestPeriodUs || quota > period * 1024) {
-        return invalid(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
-    }
-    out.nano_cpus = static_cast<uint64_t>(quota * kNanoPerCpu / period);
     return ok();
 }
 
@@ -270,20 +244,26 @@ Status read_host_config(const json& host, ContainerConfig& out) {
     return ok();
 }
 
+Status read_switch(const std::string& label, const std::string& value, bool& out) {
+    out = value == "1" || value == "true";
+    if (out || value == "0" || value == "false") return ok();
+    return invalid(fmt::format("label {}: '{}' is neither true (1) nor false (0)", label,
+                               value.substr(0, 64)));
+}
+
 /// Drupe's own options travel as labels.
 Status read_labels(ContainerConfig& out) {
     for (const auto& [name, value] : out.labels) {
         if (!name.starts_with("drupe.")) continue;
-        const bool on = value == "1" || value == "true";
         if (name == "drupe.kernel") {
             if (!value.starts_with('/')) return invalid("label drupe.kernel: not an absolute path");
             out.kernel = value;
         } else if (name == "drupe.kernel-args") {
             out.kernel_args = value;
         } else if (name == "drupe.console") {
-            out.console = on;
+            TRY(read_switch(name, value, out.console));
         } else if (name == "drupe.timing") {
-            out.timing = on;
+            TRY(read_switch(name, value, out.timing));
         } else if (name == "drupe.boot") {
             if (value != "cold") return invalid("label drupe.boot: only \"cold\" is possible yet");
         } else {
@@ -331,12 +311,15 @@ Result<ContainerConfig> parse_create_body(const json& body) {
     JsonReader in(body);
     const json* host = in.object("HostConfig");
     const json* networking = in.object("NetworkingConfig");
+    bool network_disabled = false;
+    in.get("NetworkDisabled", network_disabled);
     TRY(in.status());
     TRY(read_config(body, out));
     TRY(refuse_config(body));
     if (host != nullptr) {
         TRY(read_host_config(*host, out));
     }
+    if (network_disabled) out.network_mode = "none";  // whatever HostConfig says
     if (networking != nullptr) {
         TRY(refuse_networking(*networking));
     }

@@ -83,6 +83,7 @@ TEST(CreateBodyTest, WhatIsWrittenIsReadAgain) {
     c.health = engine::HealthCheck{{"CMD", "true"}, 1'000'000'000, 2'000'000, 0, 0, 3};
     c.log = {"local", 3 << 20, 2};
     c.exposed_ports = {"80/tcp"};
+    c.on_build = {"RUN x"};
     c.network_mode = "none";
     c.tty = c.open_stdin = c.stdin_once = c.attach_stdout = true;
     c.read_only = c.init = c.privileged = true;
@@ -112,6 +113,24 @@ TEST(CreateBodyTest, WhatIsWrittenIsReadAgain) {
     EXPECT_EQ(own.value().kernel, "/k");
     EXPECT_EQ(own.value().kernel_args, "quiet");
     EXPECT_TRUE(own.value().console && own.value().timing);
+}
+
+TEST(CreateBodyTest, NetworkDisabledIsNoneWhateverTheHostConfigurationSays) {
+    const auto config =
+        parse(R"({"Image":"i","NetworkDisabled":true,"HostConfig":{"NetworkMode":"default"}})");
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_EQ(config.value().network_mode, "none");
+}
+
+TEST(CreateBodyTest, LabelsOfDrupesAreTrueOrFalse) {
+    for (const char* on : {"1", "true"}) {
+        const std::string body = std::string(R"({"Image":"i","Labels":{"drupe.timing":")") + on +
+                                 R"(","drupe.console":"0"}})";
+        const auto config = parse(body.c_str());
+        ASSERT_TRUE(config) << config.error().message;
+        EXPECT_TRUE(config.value().timing);
+        EXPECT_FALSE(config.value().console);
+    }
 }
 
 struct Refusal {
@@ -146,6 +165,21 @@ TEST(CreateBodyTest, RefusesTheRestByName) {
         {R"({"Image":"i","HostConfig":{"Memory":-5}})", ErrorCode::kInvalid, "Memory"},
         {R"({"Image":"i","HostConfig":{"Memory":1.5}})", ErrorCode::kInvalid, "Memory"},
         {R"({"Image":"i","HostConfig":{"CpuQuota":1,"NanoCpus":1}})", ErrorCode::kInvalid, "CPU"},
+        {R"({"Image":"i","HostConfig":{"CpuPeriod":100000}})", ErrorCode::kInvalid, "CpuPeriod"},
+        {R"({"Image":"i","HostConfig":{"CpuPeriod":999,"CpuQuota":5000}})", ErrorCode::kInvalid,
+         "CpuPeriod"},
+        {R"({"Image":"i","HostConfig":{"OomScoreAdj":-1}})", ErrorCode::kUnsupported,
+         "OomScoreAdj"},
+        {R"({"Image":"i","HostConfig":{"OomScoreAdj":18446744073709551615}})",
+         ErrorCode::kUnsupported, "OomScoreAdj"},
+        {R"({"Image":"i","HostConfig":{"CpuShares":1e300}})", ErrorCode::kUnsupported, "CpuShares"},
+        {R"({"Image":"i","HostConfig":{"MemorySwap":18446744073709551615}})", ErrorCode::kInvalid,
+         "MemorySwap"},
+        {R"({"Image":"i","HostConfig":{"SecurityOpt":["no-new-privileges"]}})",
+         ErrorCode::kUnsupported, "setuid"},
+        {R"({"Image":"i","Labels":{"drupe.console":"yes"}})", ErrorCode::kInvalid, "drupe.console"},
+        {R"({"Image":"i","Labels":{"drupe.timing":""}})", ErrorCode::kInvalid, "drupe.timing"},
+        {R"({"Image":"i","OnBuild":"RUN x"})", ErrorCode::kInvalid, "OnBuild"},
         {R"({"Image":"i","HostConfig":{"RestartPolicy":{"Name":"x"}}})", ErrorCode::kInvalid,
          "restart policy"},
         {R"({"Image":"i","HostConfig":{"AutoRemove":true,"RestartPolicy":{"Name":"always"}}})",

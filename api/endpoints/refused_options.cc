@@ -7,21 +7,18 @@
 #include <string>
 #include <vector>
 
+#include "base/json_reader.h"
+
 namespace drupe::endpoints {
 namespace {
 
 using nlohmann::json;
 
-/// Whether an option says nothing: null, false, 0, -1 (Docker's "not set" here and there), or
-/// empty.
+/// Whether an option says nothing: null, false, 0 or empty.
 bool says_nothing(const json& value) {
     if (value.is_null()) return true;
     if (value.is_boolean()) return !value.get<bool>();
-    if (value.is_number_integer()) {
-        const auto number = value.get<int64_t>();
-        return number == 0 || number == -1;
-    }
-    if (value.is_number()) return value == 0.0;
+    if (value.is_number()) return value == 0;
     if (value.is_string()) return value.get_ref<const std::string&>().empty();
     return value.empty();
 }
@@ -36,6 +33,8 @@ constexpr std::string_view kNetwork = "networks that carry packets aren't there 
 constexpr std::string_view kDevices = "a microVM has no devices of the host's";
 constexpr std::string_view kShares = "only --memory, --cpus and --pids-limit divide resources";
 constexpr std::string_view kMasks = "the guest's kernel is the container's own";
+constexpr std::string_view kSetuid =
+    "setuid programs work in a guest as ever; --cap-drop bounds what they gain";
 
 /// Members of HostConfig that have to say nothing.
 constexpr std::array kRefused{
@@ -104,41 +103,48 @@ Error refused(std::string_view name, std::string_view why) {
 Status refuse_security(const json& host) {
     const auto found = host.find("SecurityOpt");
     if (found == host.end() || says_nothing(*found)) return ok();
-    constexpr std::array<std::string_view, 8> kTrueAnyway{
-        "seccomp=unconfined", "apparmor=unconfined", "label=disable",          "label:disable",
-        "seccomp:unconfined", "apparmor:unconfined", "systempaths=unconfined", "seccomp=builtin"};
+    constexpr std::array<std::string_view, 10> kTrueAnyway{
+        "seccomp=unconfined",     "apparmor=unconfined", "label=disable",
+        "label:disable",          "seccomp:unconfined",  "apparmor:unconfined",
+        "systempaths=unconfined", "seccomp=builtin",     "no-new-privileges=false",
+        "no-new-privileges:false"};
     if (!found->is_array()) return Error{ErrorCode::kInvalid, "SecurityOpt: a list is expected"};
     for (const json& option : *found) {
         if (!option.is_string()) return Error{ErrorCode::kInvalid, "SecurityOpt: text is expected"};
         const auto& text = option.get_ref<const std::string&>();
         if (std::find(kTrueAnyway.begin(), kTrueAnyway.end(), text) == kTrueAnyway.end()) {
-            return refused("SecurityOpt (--security-opt " + text.substr(0, 64) + ")", kMasks);
+            const bool setuid = text.starts_with("no-new-privileges");
+            return refused("SecurityOpt (--security-opt " + text.substr(0, 64) + ")",
+                           setuid ? kSetuid : kMasks);
         }
     }
     return ok();
 }
 
-/// MemorySwap bounds memory and swap together. A guest has no swap: any bound is kept.
+/// MemorySwap bounds memory and swap together. A guest has no swap: any bound is kept. -1 is no
+/// bound, and of MemorySwappiness what clients send when nothing is asked for.
 Status refuse_swap(const json& host) {
-    const auto swap = host.find("MemorySwap");
-    const auto memory = host.find("Memory");
-    if (swap != host.end() && !says_nothing(*swap)) {
-        if (!swap->is_number_integer()) {
-            return Error{ErrorCode::kInvalid, "MemorySwap: a number is expected"};
-        }
-        const bool limited = memory != host.end() && memory->is_number_integer() && *memory > 0;
-        if (!limited) {
+    constexpr int64_t kUnset = -1;
+    int64_t swap = 0;
+    int64_t memory = 0;
+    int64_t swappiness = 0;
+    JsonReader in(host);
+    in.get("MemorySwap", swap);
+    in.get("Memory", memory);
+    in.get("MemorySwappiness", swappiness);
+    TRY(in.status());
+    if (swap != 0 && swap != kUnset) {
+        if (memory <= 0) {
             return Error{ErrorCode::kInvalid,
                          "You should always set the Memory limit when using Memoryswap limit"};
         }
-        if (*swap < *memory) {
+        if (swap < memory) {
             return Error{ErrorCode::kInvalid,
                          "Minimum memoryswap limit should be larger than "
                          "memory limit"};
         }
     }
-    const auto swappiness = host.find("MemorySwappiness");
-    if (swappiness != host.end() && !says_nothing(*swappiness)) {
+    if (swappiness != 0 && swappiness != kUnset) {
         return refused("MemorySwappiness", "a guest has no swap");
     }
     return ok();

@@ -190,6 +190,7 @@ void merge_container(json& config, const ContainerConfig& c) {
     set_list("Cmd", c.cmd.value_or(Words{}));
     set_list("Entrypoint", c.entrypoint.value_or(Words{}));
     if (!c.labels.empty()) config["Labels"] = c.labels;
+    if (!c.on_build.empty()) config["OnBuild"] = c.on_build;
 }
 
 Status apply_changes(json& image, const CommitWords& words) {

@@ -51,6 +51,14 @@ TEST(CommitConfigTest, TheContainersSettingsAreOverItsImages) {
     EXPECT_EQ(image["architecture"], "amd64");
 }
 
+TEST(CommitConfigTest, WhatTheContainerSaysOfBuildsIsTheImages) {
+    Container with = container();
+    with.config.on_build = {"RUN x"};
+    const auto text = commit_config(kParent, with, {}, "sha256:top", 1'000'000'000);
+    ASSERT_TRUE(text);
+    EXPECT_EQ(json::parse(text.value())["config"]["OnBuild"], json({"RUN x"}));
+}
+
 TEST(CommitConfigTest, ChangesAreDockerfileInstructions) {
     EXPECT_EQ(config_after({R"(CMD ["a", "b c"])"})["Cmd"], json({"a", "b c"}));
     EXPECT_EQ(config_after({"cmd a b"})["Cmd"], json({"/bin/sh", "-c", "a b"}));

@@ -82,6 +82,7 @@ struct ContainerConfig {
     std::vector<std::string> shell;  ///< Of a CMD-SHELL check; empty: the image's, or /bin/sh -c.
     LogOptions log;
     std::vector<std::string> exposed_ports;  ///< "80/tcp"; words only.
+    std::vector<std::string> on_build;       ///< Of an image that is committed; words only.
     /// "none", "default", "bridge", or a network's name or id. No network carries packets yet.
     std::string network_mode = "default";
 

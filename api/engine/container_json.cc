@@ -128,6 +128,7 @@ std::string to_json(const ContainerConfig& config) {
           {"max_size_bytes", config.log.max_size_bytes},
           {"max_files", config.log.max_files}}},
         {"exposed_ports", config.exposed_ports},
+        {"on_build", config.on_build},
         {"network_mode", config.network_mode},
         {"tty", config.tty},
         {"open_stdin", config.open_stdin},
@@ -205,6 +206,7 @@ Result<ContainerConfig> parse_container_config(std::string_view text) {
     in.get_list("dns_search", config.dns_search, kMaxItems);
     in.get_list("extra_hosts", config.extra_hosts, kMaxItems);
     in.get_list("exposed_ports", config.exposed_ports, kMaxItems);
+    in.get_list("on_build", config.on_build, kMaxItems);
     in.get("network_mode", config.network_mode);
     read_policies(in, config);
     in.get("kernel", config.kernel);

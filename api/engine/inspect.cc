@@ -74,7 +74,7 @@ json config_json(const ContainerConfig& config, std::string_view id) {
          {"WorkingDir", config.working_dir},
          {"Entrypoint",
           config.entrypoint && !config.entrypoint->empty() ? json(*config.entrypoint) : json()},
-         {"OnBuild", nullptr},
+         {"OnBuild", list_or_null(config.on_build)},
          {"Labels", config.labels}});
     if (!config.stop_signal.empty()) value["StopSignal"] = config.stop_signal;
     if (config.stop_timeout_s) value["StopTimeout"] = *config.stop_timeout_s;
