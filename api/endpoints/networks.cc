@@ -2,18 +2,15 @@
 
 #include "api/endpoints/networks.h"
 
-#include "api/daemon/networks.h"
+#include "api/endpoints/network_body.h"
 #include "api/engine/clock.h"
 #include "api/engine/time_text.h"
-#include "base/json_reader.h"
 
 namespace drupe::endpoints {
 namespace {
 
 using daemon::Network;
 using daemon::Networks;
-
-constexpr size_t kMaxMembers = 1024;
 
 Json to_json(const Network& n) {
     Json pools = Json::array();
@@ -50,64 +47,6 @@ bool matches(const Network& n, const Filters& f, std::optional<bool> dangling) {
            f.any("scope", [](const auto& scope) { return scope == "local"; }) &&
            f.any("type",
                  [&](const auto& type) { return type == (n.built_in() ? "builtin" : "custom"); });
-}
-
-Status read_map(const nlohmann::json* object, const char* what,
-                std::map<std::string, std::string>& out) {
-    if (object == nullptr) return ok();
-    for (const auto& [name, value] : object->items()) {
-        if (!value.is_string() || out.size() >= kMaxMembers) {
-            return Error{ErrorCode::kInvalid,
-                         std::string(what) + ": an object of texts is expected"};
-        }
-        out[name] = value.get<std::string>();
-    }
-    return ok();
-}
-
-Status read_pool(const nlohmann::json* ipam, Network& out) {
-    if (ipam == nullptr) return ok();
-    const auto pools = ipam->find("Config");
-    if (pools == ipam->end() || pools->is_null() || pools->empty()) return ok();
-    if (!pools->is_array() || !pools->front().is_object()) {
-        return Error{ErrorCode::kInvalid, "IPAM.Config: a list of objects is expected"};
-    }
-    JsonReader in(pools->front(), "IPAM.Config");
-    in.get("Subnet", out.subnet);
-    in.get("Gateway", out.gateway);
-    return in.status();
-}
-
-Result<Network> parse(const nlohmann::json& body) {
-    Network n;
-    JsonReader in(body);
-    in.get("Name", n.name);
-    in.get("Driver", n.driver);
-    in.get("Internal", n.internal);
-    in.get("Attachable", n.attachable);
-    in.get("EnableIPv6", n.ipv6);
-    const auto* ipam = in.object("IPAM");
-    const auto* options = in.object("Options");
-    const auto* labels = in.object("Labels");
-    TRY(in.status());
-    TRY(read_pool(ipam, n));
-    TRY(read_map(options, "Options", n.options));
-    TRY(read_map(labels, "Labels", n.labels));
-    if (n.driver.empty() || n.driver == "default") n.driver = "bridge";
-    if (n.driver != "bridge") {
-        return Error{ErrorCode::kNotFound, "could not find plugin " + n.driver.substr(0, 64) +
-                                               " in v1 plugin registry: plugin not found"};
-    }
-    constexpr size_t kMaxNameBytes = 128;
-    if (n.name.empty() || n.name.size() > kMaxNameBytes ||
-        n.name.find_first_of("/ \t\n") != std::string::npos) {
-        return Error{ErrorCode::kInvalid, "invalid network name: \"" + n.name.substr(0, 64) + "\""};
-    }
-    if (n.built_in()) {
-        return Error{ErrorCode::kDenied,
-                     "operation is not permitted on predefined " + n.name + " network"};
-    }
-    return n;
 }
 
 void publish(const Call& call, const Network& n, const char* action) {
@@ -149,7 +88,7 @@ Status inspect_network(const Call& call) {
 
 Status create_network(const Call& call) {
     TRY_ASSIGN(const auto body, call.body());
-    TRY_ASSIGN(Network n, parse(body));
+    TRY_ASSIGN(Network n, parse_network_body(body));
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(Networks networks, Networks::open(engine.images().database()));
     TRY(networks.create(n));
