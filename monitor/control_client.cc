@@ -1,7 +1,9 @@
 #include "monitor/control_client.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include <cerrno>
@@ -13,7 +15,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// Waits until the socket is readable; kLimit when the deadline has passed.
-Status wait_readable(int fd, std::optional<Clock::time_point> deadline) {
+Status wait_readable(int fd, std::optional<Clock::time_point> deadline,
+                     const std::string& monitor) {
     for (;;) {
         int timeout_ms = -1;
         if (deadline) {
@@ -24,23 +27,41 @@ Status wait_readable(int fd, std::optional<Clock::time_point> deadline) {
         pollfd poll{fd, POLLIN, 0};
         const int n = ::poll(&poll, 1, timeout_ms);
         if (n > 0) return ok();
-        if (n == 0) return Error{ErrorCode::kLimit, "the monitor didn't answer in time"};
+        if (n == 0) return Error{ErrorCode::kLimit, monitor + " didn't answer in time"};
         if (errno != EINTR) return os_error("poll the control socket");
     }
 }
 
-Error hung_up() {
-    return {ErrorCode::kNotFound, "the monitor hung up"};
+/// Bounds connect() and sendmsg(), which fail with EAGAIN then.
+void limit_sends(int socket, std::chrono::milliseconds timeout) {
+    const timeval time{timeout.count() / 1000, timeout.count() % 1000 * 1000};
+    static_cast<void>(::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time));
 }
 
-/// A monitor that is killed has hung up, whatever lay unread in its socket.
-Error explain(const Error& error) {
-    return error.os_errno == EPIPE || error.os_errno == ECONNRESET ? hung_up() : error;
+Error too_busy(const std::string& monitor, std::string_view what) {
+    return {ErrorCode::kLimit,
+            fmt::format("{} took no {} in time: it may be stopped (SIGSTOP)", monitor, what)};
 }
 
 }  // namespace
 
-Result<ControlClient> ControlClient::connect(const std::string& socket_path) {
+ControlClient::ControlClient(Fd socket, std::string monitor, std::chrono::milliseconds send_timeout)
+    : socket_(std::move(socket)), monitor_(std::move(monitor)) {
+    limit_sends(socket_.get(), send_timeout);
+}
+
+Error ControlClient::hung_up() const {
+    return {ErrorCode::kNotFound, monitor_ + " hung up"};
+}
+
+/// A monitor that is killed has hung up, whatever lay unread in its socket.
+Error ControlClient::explain(const Error& error) const {
+    if (error.os_errno == EAGAIN) return too_busy(monitor_, "request");
+    return error.os_errno == EPIPE || error.os_errno == ECONNRESET ? hung_up() : error;
+}
+
+Result<ControlClient> ControlClient::connect(const std::string& socket_path, std::string monitor,
+                                             std::chrono::milliseconds send_timeout) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (socket_path.size() >= sizeof address.sun_path)
@@ -48,12 +69,19 @@ Result<ControlClient> ControlClient::connect(const std::string& socket_path) {
     std::memcpy(address.sun_path, socket_path.c_str(), socket_path.size() + 1);
     Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     if (!socket.valid()) return os_error("socket");
-    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
+    limit_sends(socket.get(), send_timeout);
+    int connected = 0;
+    do {
+        connected =
+            ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    } while (connected < 0 && errno == EINTR);
+    if (connected < 0) {
+        if (errno == EAGAIN) return too_busy(monitor, "connection");
         Error error = os_error("connect to " + socket_path);
         if (error.os_errno == ECONNREFUSED) error.code = ErrorCode::kNotFound;
         return error;
     }
-    return ControlClient(std::move(socket));
+    return ControlClient(std::move(socket), std::move(monitor), send_timeout);
 }
 
 Result<uint64_t> ControlClient::send(control::Request request) {
@@ -70,7 +98,7 @@ Result<control::Reply> ControlClient::receive(uint64_t id,
     if (timeout) deadline = Clock::now() + *timeout;
     for (;;) {
         if (auto node = replies_.extract(id)) return std::move(node.mapped());
-        TRY(wait_readable(socket_.get(), deadline));
+        TRY(wait_readable(socket_.get(), deadline, monitor_));
         const auto packet = control::receive_packet(socket_.get());
         if (!packet) return explain(packet.error());
         if (!packet.value()) return hung_up();

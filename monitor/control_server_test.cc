@@ -96,6 +96,36 @@ TEST_F(ControlServerTest, AFloodOfRequestsWithoutRepliesEndsInAHangUp) {
     EXPECT_FALSE(client.receive(1, kPatience));
 }
 
+TEST(ControlClientTest, AMonitorThatStandsStillIsNamedAfterABoundedTime) {
+    constexpr std::chrono::milliseconds kShort{20};
+    const std::string path = testing::TempDir() + "drupe-stopped-" + std::to_string(::getpid());
+    ::unlink(path.c_str());
+    const Fd listener(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.c_str(), path.size());
+    ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(listener.get(), 0), 0);
+    auto first = ControlClient::connect(path, "the monitor of x", kShort);
+    ASSERT_TRUE(first) << first.error().message;
+    const auto second = ControlClient::connect(path, "the monitor of x", kShort);
+    ::unlink(path.c_str());
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, ErrorCode::kLimit);
+    EXPECT_EQ(second.error().message,
+              "the monitor of x took no connection in time: it may be stopped (SIGSTOP)");
+
+    Result<uint64_t> sent = uint64_t{0};
+    constexpr int kMore = 100'000;  // than any socket holds
+    for (int i = 0; i < kMore && sent; ++i) sent = first.value().send({});
+    ASSERT_FALSE(sent);
+    EXPECT_EQ(sent.error().code, ErrorCode::kLimit);
+    EXPECT_EQ(sent.error().message,
+              "the monitor of x took no request in time: it may be stopped (SIGSTOP)");
+    EXPECT_EQ(first.value().receive(1, kShort).error().message,
+              "the monitor of x didn't answer in time");
+}
+
 TEST_F(ControlServerTest, ConnectionsAreBounded) {
     std::vector<ControlClient> clients;
     for (size_t i = 0; i < control::kMaxClients; ++i) {

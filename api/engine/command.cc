@@ -37,9 +37,11 @@ Result<ControlClient> Engine::connect(const std::string& id) const {
     // Through the folder's descriptor: the socket's path may be longer than an address can hold.
     const std::string path = options_.paths.run_dir(id);
     TRY_ASSIGN(const Fd folder, open_file(path, O_PATH | O_DIRECTORY));
-    auto client = ControlClient::connect(fmt::format("/proc/self/fd/{}/control", folder.get()));
-    if (!client) return std::move(client).error().wrap("container " + short_id(id));
-    return client;
+    const std::string container = "container " + short_id(id);
+    auto client = ControlClient::connect(fmt::format("/proc/self/fd/{}/control", folder.get()),
+                                         "the monitor of " + container);
+    if (client || client.error().code == ErrorCode::kLimit) return client;  // which names it
+    return std::move(client).error().wrap(container);
 }
 
 Result<Container> Engine::check(std::string_view query, Command command, Verdict* out) {
@@ -79,6 +81,7 @@ Result<bool> Engine::signal_and_wait(const Container& container, uint32_t signal
     if (!client && client.error().code == ErrorCode::kNotFound) {
         return await_monitor_end(run_dir(container), kForceTimeoutMs);
     }
+    if (!client && client.error().code == ErrorCode::kLimit) return false;  // it stands still
     if (!client) return std::move(client).error();
     TRY_ASSIGN(const uint64_t wait_id, client.value().send(request_of(control::Op::kWait)));
     control::Request request = request_of(control::Op::kSignal);
