@@ -32,6 +32,7 @@ struct Args::Impl {
     size_t least = 0;
     size_t most = 0;
     bool in_front = false;
+    std::span<const Unsupported> unsupported;
 
     /// As Docker's: a flag that isn't there or can't be read.
     int complain(const std::string& message) const {
@@ -44,6 +45,8 @@ struct Args::Impl {
         static_cast<void>(complain("drupe: 'drupe " + name + "' " + what));
         return kFailure;
     }
+    /// One that wasn't declared.
+    int refuse_flag(const std::string& text) const;
     std::optional<int> take_operands();
     std::string help() const;
     std::vector<std::pair<std::string, std::string>> options() const;
@@ -164,14 +167,23 @@ void Args::example(const std::string& command, const std::string& what) {
     impl_->examples += "  # " + what + "\n  " + command + "\n";
 }
 
+int Args::Impl::refuse_flag(const std::string& text) const {
+    const bool is_long = text.starts_with("--");
+    const std::string flag = text.substr(0, text.find('='));
+    if (const auto* found = find_unsupported(unsupported, is_long ? flag : text.substr(0, 2))) {
+        std::fprintf(stderr, "drupe: option %s is not supported: %s\n",
+                     std::string(found->names).c_str(), std::string(found->why).c_str());
+        return kUsageError;
+    }
+    return complain((is_long ? "unknown flag: " : "unknown shorthand flag: ") + flag);
+}
+
 std::optional<int> Args::Impl::take_operands() {
     std::vector<std::string> rest = app.remaining();
     if (in_front && !rest.empty() && rest.front() == "--") {
         rest.erase(rest.begin());
     } else if (!rest.empty() && rest.front().size() > 1 && rest.front().front() == '-') {
-        const bool is_long = rest.front().starts_with("--");
-        return complain((is_long ? "unknown flag: " : "unknown shorthand flag: ") +
-                        rest.front().substr(0, rest.front().find('=')));
+        return refuse_flag(rest.front());
     }
     if (operands == nullptr) {
         return rest.empty() ? std::nullopt
@@ -184,6 +196,10 @@ std::optional<int> Args::Impl::take_operands() {
     const char* const how = least == most ? "" : count < least ? "at least " : "at most ";
     return complain_of_count("requires " + std::string(how) + std::to_string(bound) +
                              (bound == 1 ? " argument" : " arguments"));
+}
+
+void Args::unsupported(std::span<const Unsupported> options) {
+    impl_->unsupported = options;
 }
 
 std::optional<int> Args::parse(int argc, char** argv) {

@@ -3,8 +3,11 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
+
+#include "cli/unsupported.h"
 
 namespace drupe::cli {
 
@@ -49,6 +52,8 @@ class Args {
     void operands(std::vector<std::string>& target, size_t least, size_t most,
                   Options options = Options::kAnywhere);
     void example(const std::string& command, const std::string& what);
+    /// Options that docker has: they are refused with the reason instead of as unknown.
+    void unsupported(std::span<const Unsupported> options);
 
     /// nullopt: parsed. A number: exit with it, all was said.
     [[nodiscard]] std::optional<int> parse(int argc, char** argv);

@@ -24,6 +24,31 @@ TEST_F(CliTest, UsageErrorsAre125AndNameTheFlag) {
     EXPECT_EQ(drupe({"run", "--boot", "warm", "busybox"}).code, 125);
 }
 
+TEST_F(CliTest, WhatDockerHasAndDrupeHasNotIsRefusedWithTheReasonAndWhatToDo) {
+    for (const Strings& options :
+         {Strings{"-v", "/a:/b"}, Strings{"-v/a:/b"}, Strings{"--volume=/a:/b"},
+          Strings{"--mount", "type=bind"}, Strings{"-p", "80:80"}, Strings{"-itp", "80:80"},
+          Strings{"--publish", "80"}, Strings{"-P"}, Strings{"--device=/dev/null"},
+          Strings{"--rm", "--security-opt", "no-new-privileges"}}) {
+        for (const char* command : {"run", "create"}) {
+            Strings arguments{command};
+            arguments.insert(arguments.end(), options.begin(), options.end());
+            arguments.emplace_back("busybox");
+            const Outcome outcome = drupe(arguments);
+            EXPECT_EQ(outcome.code, 125) << options.front();
+            EXPECT_THAT(outcome.err, HasSubstr(" is not supported: ")) << options.front();
+            EXPECT_EQ(outcome.err.find('\n'), outcome.err.size() - 1) << outcome.err;
+        }
+    }
+    EXPECT_THAT(drupe({"run", "-v", "/a:/b", "busybox"}).err,
+                HasSubstr("option -v,--volume is not supported: mounts from the host"));
+    EXPECT_THAT(drupe({"exec", "-v", "x"}).err, HasSubstr("unknown shorthand flag: -v"));
+    const Outcome build = drupe({"build", "-t", "x", "."});
+    EXPECT_EQ(build.code, 1);
+    EXPECT_THAT(build.err, HasSubstr("command build is not supported: "));
+    EXPECT_THAT(build.err, HasSubstr("drupe load"));
+}
+
 TEST_F(CliTest, AWrongNumberOfArgumentsIsFailureOneInDockersWords) {
     const Outcome few = drupe({"stop"});
     EXPECT_EQ(few.code, 1);

@@ -65,6 +65,7 @@ void ContainerOptions::declare(Args& args) {
     args.flag("-q,--quiet", quiet_, "Don't show how it is pulled");
     args.value("--platform", "OS/ARCH", platform_, "linux/amd64, which is what runs here");
     args.operands(operands_, 1, SIZE_MAX, Args::Options::kInFront);
+    args.unsupported(unsupported_options());
 }
 
 void ContainerOptions::declare_guest(Args& args) {

@@ -102,6 +102,10 @@ int unknown_command(std::string_view name) {
                                                       name)},
                     kUsageError);
     }
+    if (const auto* found = find_unsupported(unsupported_commands(), name)) {
+        return fail({ErrorCode::kUnsupported,
+                     fmt::format("command {} is not supported: {}", name, found->why)});
+    }
     return fail({ErrorCode::kInvalid,
                  fmt::format("unknown command: drupe {}\n\nRun 'drupe --help' for more information",
                              name)});
