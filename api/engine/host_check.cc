@@ -67,10 +67,16 @@ HostCheck check_kvm(const Paths& paths) {
         }
         return bad("kvm", probe.error().message, advice);
     }
+    const ring0::Run& run = probe.value().run;
+    if (run.carries_kernels()) {
+        return good("kvm",
+                    fmt::format("API version {}, {} million ring-0 instructions in {:.0f} ms",
+                                probe.value().api_version, ring0::kMillionInstructions,
+                                run.cpu_seconds * 1e3));
+    }
     const std::string found =
-        fmt::format("API version {}, a loop of 65536 rounds in {:.2f} ms",
-                    probe.value().api_version, static_cast<double>(probe.value().loop_ns) / 1e6);
-    if (probe.value().carries_kernels()) return good("kvm", found);
+        fmt::format("API version {}, {} of {} batches of ring-0 code in {:.1f} s",
+                    probe.value().api_version, run.batches, ring0::kBatches, run.cpu_seconds);
     return bad("kvm", found,
                "this /dev/kvm emulates a guest kernel's instructions one by one, far too slowly to "
                "boot one: use a host with hardware virtualisation, or scripts/emulated-host");
