@@ -12,6 +12,7 @@
 #include "imagefs/import/disk_device.h"
 #include "imagefs/import/layer_import.h"
 #include "imagefs/import/tar_stream.h"
+#include "imagefs/oci/decompress.h"
 #include "imagefs/oci/image_config.h"
 #include "imagefs/oci/image_source.h"
 #include "imagefs/oci/reference.h"
@@ -210,24 +211,53 @@ class Importer {
     const ImportCallback& callback_;
 };
 
+/// The tar in an archive that is bzip2 or xz: no layer is either, so it becomes a plain one.
+class UnpackedTar final : public ByteSource {
+  public:
+    static Result<oci::ByteSourcePtr> open(oci::ByteSourcePtr packed) {
+        TRY_ASSIGN(oci::Decompressor plain, oci::make_archive_decompressor(*packed));
+        return oci::ByteSourcePtr(
+            std::make_unique<UnpackedTar>(std::move(packed), std::move(plain.source)));
+    }
+    UnpackedTar(oci::ByteSourcePtr packed, oci::ByteSourcePtr plain)
+        : packed_(std::move(packed)), plain_(std::move(plain)) {}
+    Result<size_t> read(std::span<std::byte> out) override { return plain_->read(out); }
+
+  private:
+    oci::ByteSourcePtr packed_;  ///< Which plain_ reads.
+    oci::ByteSourcePtr plain_;
+};
+
 struct OpenedRootfs {
     oci::ByteSourcePtr tar;
     uint64_t size = 0;
     bool size_is_exact = false;
 };
 
-Result<OpenedRootfs> open_rootfs(const std::string& path, const ext4::ApplyLimits& limits) {
+Result<bool> is_bzip2_or_xz(int file, uint64_t size) {
+    std::vector<std::byte> magic(std::min<uint64_t>(size, oci::kArchiveMagicBytes));
+    TRY(read_exact(file, magic, 0));
+    return oci::is_compressed_archive(magic) && !oci::is_compressed(magic);
+}
+
+Result<OpenedRootfs> open_rootfs(const std::string& path, const ImportOptions& options) {
     TRY_ASSIGN(Fd file, open_file(path, O_RDONLY | O_NONBLOCK));
     struct stat info {};
     if (fstat(file.get(), &info) != 0) return os_error(path);
     OpenedRootfs rootfs;
     if (S_ISDIR(info.st_mode)) {
         TRY_ASSIGN(rootfs.tar, open_folder_tar(path));
-        rootfs.size = limits.max_content_bytes;
+        rootfs.size = options.limits.max_content_bytes;
     } else if (S_ISREG(info.st_mode)) {
         rootfs.size = static_cast<uint64_t>(info.st_size);
-        rootfs.size_is_exact = true;
+        TRY_ASSIGN(const bool packed, is_bzip2_or_xz(file.get(), rootfs.size));
+        rootfs.size_is_exact = !packed;
         rootfs.tar = oci::make_file_source(std::move(file), 0, rootfs.size);
+        if (packed) {
+            TRY_ASSIGN(rootfs.tar, UnpackedTar::open(std::move(rootfs.tar)));
+            rootfs.size = std::min(options.expansion.max_bytes(rootfs.size),
+                                   options.limits.max_content_bytes);
+        }
     } else {
         return Error{ErrorCode::kInvalid, path + " is neither a tar file nor a folder"};
     }
@@ -273,7 +303,7 @@ Result<std::vector<ImageSummary>> import_images(Store& store, const std::string&
 
 Result<ImageSummary> import_rootfs(Store& store, const std::string& path,
                                    const ImportOptions& options, const ImportCallback& progress) {
-    TRY_ASSIGN(const OpenedRootfs rootfs, open_rootfs(path, options.limits));
+    TRY_ASSIGN(const OpenedRootfs rootfs, open_rootfs(path, options));
     TRY_ASSIGN(const Fd lease, store.lease());
     const auto config = [](const Digest& diff_id) {
         return oci::make_config(

@@ -1,9 +1,11 @@
 #include "imagefs/import/import.h"
 
+#include <bzlib.h>
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <lzma.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -60,6 +62,27 @@ std::string gzip(const std::string& data) {
     EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
     out.resize(stream.total_out);
     deflateEnd(&stream);
+    return out;
+}
+
+std::string bzip2(std::string data) {
+    std::string out(data.size() + data.size() / 50 + 1000, '\0');
+    auto size = static_cast<unsigned>(out.size());
+    EXPECT_EQ(BZ2_bzBuffToBuffCompress(out.data(), &size, data.data(),
+                                       static_cast<unsigned>(data.size()), 1, 0, 0),
+              BZ_OK);
+    out.resize(size);
+    return out;
+}
+
+std::string xz(const std::string& data) {
+    std::string out(lzma_stream_buffer_bound(data.size()), '\0');
+    size_t size = 0;
+    EXPECT_EQ(lzma_easy_buffer_encode(1, LZMA_CHECK_CRC64, nullptr,
+                                      reinterpret_cast<const uint8_t*>(data.data()), data.size(),
+                                      reinterpret_cast<uint8_t*>(out.data()), &size, out.size()),
+              LZMA_OK);
+    out.resize(size);
     return out;
 }
 
@@ -341,6 +364,28 @@ TEST_F(ImportTest, ARootTarMayBeCompressed) {
     ASSERT_TRUE(packed) << packed.error().message;
     EXPECT_EQ(packed.value().id, plain.value().id);
     EXPECT_EQ(content(plain.value().chain_id, "hello"), "world");
+    for (const std::string& other : {bzip2(tar), xz(tar)}) {
+        const std::string path = folder_.path() + "/packed";
+        write_text(path, other);
+        const auto image = import_rootfs(*store_, path, {}, {});
+        ASSERT_TRUE(image) << image.error().message;
+        EXPECT_EQ(image.value().id, plain.value().id);
+    }
+}
+
+TEST_F(ImportTest, ARootTarThatIsBzip2OrXzIsBoundedAndMayBeDamaged) {
+    const std::string tar = TarBuilder().file("big", std::string(1 << 20, 'x')).finish();
+    const std::string path = folder_.path() + "/packed.tar.xz";
+    write_text(path, xz(tar));
+    ImportOptions bounded;
+    bounded.expansion = {.floor_bytes = 1 << 16, .ratio = 2};
+    const auto too_much = import_rootfs(*store_, path, bounded, {});
+    ASSERT_FALSE(too_much);
+    EXPECT_EQ(too_much.error().code, ErrorCode::kLimit) << too_much.error().message;
+    fs::resize_file(path, fs::file_size(path) / 2);
+    const auto damaged = import_rootfs(*store_, path, {}, {});
+    ASSERT_FALSE(damaged);
+    EXPECT_EQ(damaged.error().code, ErrorCode::kCorrupt) << damaged.error().message;
 }
 
 TEST_F(ImportTest, TheBuiltInImageIsTheSameEachTimeAndReusesItsLayer) {
