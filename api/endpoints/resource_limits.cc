@@ -15,7 +15,7 @@ Error invalid(const char* message) {
     return Error{ErrorCode::kInvalid, message};
 }
 
-/// What a quota and a period come to. A negative quota is none.
+/// What a quota and a period come to.
 Result<std::optional<uint64_t>> cpus_of(int64_t quota, int64_t period) {
     if (period != 0 && (period < kShortestUs || period > kLongestPeriodUs)) {
         return invalid(
@@ -26,7 +26,8 @@ Result<std::optional<uint64_t>> cpus_of(int64_t quota, int64_t period) {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000): CpuQuota");
     }
     if (quota <= 0) {
-        if (period == 0) return std::optional<uint64_t>();
+        if (period == 0 && quota == 0) return std::optional<uint64_t>();
+        if (period == 0) return std::optional<uint64_t>(0);
         return invalid(
             "CpuPeriod (--cpu-period) is no limit without CpuQuota (--cpu-quota), and isn't kept: "
             "set both, or --cpus");

@@ -12,7 +12,7 @@ namespace drupe::endpoints {
 /// (0 is nothing, too).
 struct ResourceLimits {
     std::optional<uint64_t> memory_bytes;
-    std::optional<uint64_t> nano_cpus;   ///< NanoCpus, or CpuQuota by CpuPeriod.
+    std::optional<uint64_t> nano_cpus;   ///< NanoCpus, or CpuQuota by CpuPeriod; 0: no limit.
     std::optional<uint64_t> pids_limit;  ///< 0: no limit.
 };
 

@@ -9,9 +9,9 @@ Result<ResourceLimits> parse(const char* text) {
     return parse_resource_limits(nlohmann::json::parse(text));
 }
 
-TEST(ResourceLimitsTest, ZeroesAndQuotasBelowZeroSayNothing) {
+TEST(ResourceLimitsTest, ZeroesSayNothing) {
     const auto limits = parse(
-        R"({"Memory":0,"NanoCpus":0,"CpuPeriod":0,"CpuQuota":-1,"PidsLimit":null,"MemorySwap":0})");
+        R"({"Memory":0,"NanoCpus":0,"CpuPeriod":0,"CpuQuota":0,"PidsLimit":null,"MemorySwap":0})");
     ASSERT_TRUE(limits) << limits.error().message;
     EXPECT_FALSE(limits.value().memory_bytes || limits.value().nano_cpus ||
                  limits.value().pids_limit);
@@ -22,7 +22,12 @@ TEST(ResourceLimitsTest, AQuotaIsCpusByItsPeriod) {
     EXPECT_EQ(parse(R"({"CpuQuota":3000,"CpuPeriod":2000})").value().nano_cpus, 1'500'000'000U);
     EXPECT_EQ(parse(R"({"CpuQuota":1024000000,"CpuPeriod":1000000})").value().nano_cpus,
               1'024'000'000'000U);
-    EXPECT_EQ(parse(R"({"PidsLimit":-1})").value().pids_limit, 0U) << "no limit";
+}
+
+TEST(ResourceLimitsTest, WhatIsNegativeWhereDockerHasItSoLiftsTheLimit) {
+    EXPECT_EQ(parse(R"({"PidsLimit":-1})").value().pids_limit, 0U);
+    EXPECT_EQ(parse(R"({"CpuQuota":-1})").value().nano_cpus, 0U);
+    EXPECT_EQ(parse(R"({"CpuQuota":-1,"NanoCpus":5})").value().nano_cpus, 5U);
 }
 
 TEST(ResourceLimitsTest, WhatDockerdRefusesIsRefusedByName) {
