@@ -2,6 +2,9 @@
 
 #include <fmt/core.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
+
+#include <cerrno>
 
 #include "base/check.h"
 #include "imagefs/store/store_files.h"
@@ -64,11 +67,32 @@ bool Statement::is_null(int column) const {
     return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL;
 }
 
+namespace {
+
+/// Its owner's alone: who can read a database can also keep it locked. Never opened here: closing a
+/// descriptor of it would end this process's locks on it. SQLite gives its other files the same
+/// mode.
+Status make_private(const std::string& path) {
+    constexpr mode_t kMode = 0600;
+    if (::mknod(path.c_str(), S_IFREG | kMode, 0) < 0 && errno != EEXIST) {
+        return os_error("create " + path);
+    }
+    for (const char* suffix : {"", "-wal", "-shm"}) {
+        if (::chmod((path + suffix).c_str(), kMode) < 0 && errno != ENOENT) {
+            return os_error("chmod " + path + suffix);
+        }
+    }
+    return ok();
+}
+
+}  // namespace
+
 void Database::Deleter::operator()(sqlite3* database) const {
     sqlite3_close_v2(database);
 }
 
 Result<Database> Database::open(const std::string& path) {
+    TRY(make_private(path));
     sqlite3* raw = nullptr;
     const int code =
         sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
