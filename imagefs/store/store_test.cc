@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
+#include <thread>
 
 #include "imagefs/store/sha256.h"
 #include "imagefs/store/store_files.h"
@@ -142,6 +144,29 @@ TEST_F(StoreTest, ATopKeepsItsDataAcrossMachines) {
     EXPECT_EQ(read_stamp(*disk, 1), 77U);
     EXPECT_GT(value_of(other.top_bytes("box")), 4096U);
     EXPECT_LT(value_of(other.top_bytes("box")), 65536U);
+}
+
+TEST_F(StoreTest, TheDatabaseIsItsOwnersAlone) {
+    publish_root();
+    const auto mode_of = [&](const std::string& suffix) {
+        struct stat status {};
+        EXPECT_EQ(::stat((root() + "/drupe.db" + suffix).c_str(), &status), 0) << suffix;
+        return status.st_mode & 0777;
+    };
+    ASSERT_EQ(::chmod((root() + "/drupe.db").c_str(), 0644), 0);  // as it once was made
+    ASSERT_EQ(::chmod((root() + "/drupe.db-shm").c_str(), 0644), 0);
+    const Store again = reopen();
+    for (const char* suffix : {"", "-wal", "-shm"}) EXPECT_EQ(mode_of(suffix), 0600U) << suffix;
+}
+
+TEST_F(StoreTest, ATopIsWaitedForWhileItsLastHolderEnds) {
+    DiskFiles files = value_of(store_.create_top("box", publish_root()));
+    std::thread holder([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        files = {};
+    });
+    EXPECT_OK(reopen().open_top("box"));
+    holder.join();
 }
 
 TEST_F(StoreTest, ATopBelongsToOneMachineAtATime) {

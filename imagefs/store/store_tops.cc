@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "imagefs/store/store.h"
@@ -16,6 +18,7 @@ namespace drupe::imagefs {
 namespace {
 
 constexpr size_t kMaxTopId = 128;
+constexpr std::chrono::seconds kLetGoLimit{2};
 
 Status check_id(std::string_view id) {
     const auto allowed = [](char c) {
@@ -34,6 +37,18 @@ Status check_id(std::string_view id) {
 
 Error in_use(std::string_view id) {
     return Error{ErrorCode::kConflict, fmt::format("disk {} is in use by another machine", id)};
+}
+
+/// A machine that has said its last word lets go in a moment, as does a child that another thread
+/// has forked to be a machine's monitor, or that a killed daemon had.
+Result<bool> lock_soon(int fd, const std::string& path) {
+    constexpr std::chrono::milliseconds kPoll{5};
+    const auto until = std::chrono::steady_clock::now() + kLetGoLimit;
+    for (;;) {
+        TRY_ASSIGN(const bool mine, lock_file(fd, LOCK_EX | LOCK_NB, path));
+        if (mine || std::chrono::steady_clock::now() > until) return mine;
+        std::this_thread::sleep_for(kPoll);
+    }
 }
 
 /// With whatever a crash in the middle of a sealing left.
@@ -73,7 +88,7 @@ Status Store::open_top_files(std::string_view id, int64_t serial, int flags,
     if ((flags & O_CREAT) != 0) at_step("create", data);
     TRY_ASSIGN(files.top_data, open_file(data, O_RDWR | O_NOFOLLOW | flags, 0600));
     // The lock is the descriptor's: it lasts until the machine that gets it has ended.
-    TRY_ASSIGN(const bool mine, lock_file(files.top_data.get(), LOCK_EX | LOCK_NB, data));
+    TRY_ASSIGN(const bool mine, lock_soon(files.top_data.get(), data));
     if (!mine) return in_use(id);
     struct stat st {};
     if (::fstat(files.top_data.get(), &st) < 0) return os_error("fstat " + data);
