@@ -33,6 +33,11 @@ Error refused_wait(const control::Reply& reply) {
     return Error{ErrorCode::kConflict, "can't wait for the container's end: " + reply.error};
 }
 
+Error ended_meanwhile(const Container& container, const Error& error) {
+    if (error.code != ErrorCode::kNotFound) return error;
+    return {ErrorCode::kConflict, fmt::format("container {} is not running", container.id)};
+}
+
 Result<ControlClient> Engine::connect(const std::string& id) const {
     // Through the folder's descriptor: the socket's path may be longer than an address can hold.
     const std::string path = options_.paths.run_dir(id);
@@ -138,6 +143,14 @@ Status Engine::stop(std::string_view query, std::optional<uint32_t> timeout_s,
     return ok();
 }
 
+Status Engine::order(const Container& container, control::Request request) const {
+    auto client = connect(container.id);
+    if (!client) return ended_meanwhile(container, client.error());
+    const auto done = client.value().call(std::move(request), kAnswerTimeout);
+    if (!done) return ended_meanwhile(container, done.error());
+    return ok();
+}
+
 Status Engine::kill(std::string_view query, uint32_t signal) {
     Verdict may = Verdict::kDo;
     auto checked = check(query, Command::kKill, &may);
@@ -151,10 +164,9 @@ Status Engine::kill(std::string_view query, uint32_t signal) {
         TRY(settle(container));
         return ok();
     }
-    TRY_ASSIGN(ControlClient client, connect(container.id));
     control::Request request = request_of(control::Op::kSignal);
     request.signal = signal;
-    TRY(client.call(std::move(request), kAnswerTimeout));
+    TRY(order(container, std::move(request)));
     return note_resumed(container);
 }
 
@@ -183,13 +195,11 @@ Result<Machine> Engine::attach(std::string_view query, control::Stdio stdio) {
 Status Engine::resize(std::string_view query, uint32_t session, uint16_t rows, uint16_t columns) {
     Verdict may = Verdict::kDo;
     TRY_ASSIGN(const Container container, check(query, Command::kResize, &may));
-    TRY_ASSIGN(ControlClient client, connect(container.id));
     control::Request request = request_of(control::Op::kResize);
     request.session = session;
     request.rows = rows;
     request.columns = columns;
-    TRY(client.call(std::move(request), kAnswerTimeout));
-    return ok();
+    return order(container, std::move(request));
 }
 
 Status Engine::amend(std::string_view query, const std::function<void(Container&)>& change) {
@@ -218,9 +228,11 @@ Result<ExecSession> Engine::exec(std::string_view query, ExecRequest asked) {
     TRY_ASSIGN(start.capabilities, capabilities_of(container.config));
     if (asked.privileged) start.capabilities = protocol::kAllCapabilities;
     request.stdio = std::move(asked.stdio);
-    TRY_ASSIGN(ControlClient client, connect(container.id));
-    TRY_ASSIGN(const auto reply, client.call(std::move(request), std::chrono::minutes(1)));
-    return ExecSession{std::move(container), std::move(client), reply.session};
+    auto client = connect(container.id);
+    if (!client) return ended_meanwhile(container, client.error());
+    const auto reply = client.value().call(std::move(request), std::chrono::minutes(1));
+    if (!reply) return ended_meanwhile(container, reply.error());
+    return ExecSession{std::move(container), std::move(client).value(), reply.value().session};
 }
 
 }  // namespace drupe::engine

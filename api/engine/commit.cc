@@ -78,7 +78,9 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
     out.marks["begun"] = monotonic_ns();
     SealedDisk sealed;
     if (container.state == State::kRunning || container.state == State::kPaused) {
-        TRY_ASSIGN(sealed, seal_running(container, request.pause, out));
+        auto done = seal_running(container, request.pause, out);
+        if (!done) return ended_meanwhile(container, done.error());
+        sealed = std::move(done).value();
     } else {
         TRY_ASSIGN(sealed, images_.seal_top(container.id));
         out.consistent = !sealed.needs_replay;

@@ -51,6 +51,8 @@ struct Ended {
 
 /// Of a reply to a wait request that says that it won't be answered: the machine goes on.
 [[nodiscard]] Error refused_wait(const control::Reply& reply);
+/// A monitor's hanging up, in Docker's words: its container isn't running. Others stay as they are.
+[[nodiscard]] Error ended_meanwhile(const Container& container, const Error& error);
 
 struct ExecRequest {
     std::vector<std::string> argv;
@@ -274,6 +276,8 @@ class Engine {
     // command.cc
     [[nodiscard]] Result<Container> check(std::string_view query, Command command, Verdict* out);
     [[nodiscard]] Result<ControlClient> connect(const std::string& id) const;
+    /// To a machine that runs, or did when its row was read.
+    [[nodiscard]] Status order(const Container& container, control::Request request) const;
     [[nodiscard]] Result<Machine> connect_and_wait(Container container);
     /// Signals the workload and waits; false: it still runs after the timeout.
     [[nodiscard]] Result<bool> signal_and_wait(const Container& container, uint32_t signal,

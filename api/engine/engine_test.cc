@@ -212,6 +212,16 @@ TEST_F(EngineTest, AnExecHasItsOwnStreamsAndExitCode) {
     EXPECT_EQ(refused.error().os_errno, ENOENT);
 }
 
+TEST_F(EngineTest, AMachineThatEndsUnderAnOrderIsNotRunning) {
+    const std::string id = run({"sleep"}).container.id;
+    ExecRequest last;
+    last.argv = {"die"};
+    const auto refused = engine_->exec(id, std::move(last));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::kConflict);
+    EXPECT_EQ(refused.error().message, "container " + id + " is not running");
+}
+
 TEST_F(EngineTest, StreamsGoThroughTheDescriptorsOfTheStart) {
     FdPair in = make_pipe().value();
     FdPair out = make_pipe().value();

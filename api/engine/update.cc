@@ -11,7 +11,6 @@
 namespace drupe::engine {
 namespace {
 
-constexpr std::chrono::milliseconds kAnswerTimeout{10'000};
 constexpr uint64_t kMiB = 1 << 20;
 
 void apply(const ContainerChanges& changes, ContainerConfig& config) {
@@ -97,11 +96,10 @@ Status Engine::change_limits(const Container& now, const ContainerConfig& before
     }
     if (memory || pids) {
         if (now.state == State::kPaused) return refused(now, "it is paused: unpause it first");
-        TRY_ASSIGN(ControlClient client, connect(now.id));
         control::Request request;
         request.op = control::Op::kLimits;
         request.limits = {size.workload_memory_max, config.pids_limit};
-        auto changed = client.call(std::move(request), kAnswerTimeout);
+        auto changed = order(now, std::move(request));
         if (!changed) return std::move(changed).error().wrap("Cannot update container " + now.id);
     }
     if (cpus) {

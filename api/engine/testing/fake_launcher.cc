@@ -216,6 +216,7 @@ class FakeMonitor {
                     break;
                 }
                 const auto& argv = request.value().start.argv;
+                if (argv[0] == "die") ::_exit(1);
                 if (argv[0] == "missing") {
                     reply.error = "exec: \"missing\": executable file not found in $PATH";
                     reply.os_error = ENOENT;
