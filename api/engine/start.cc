@@ -60,8 +60,13 @@ Result<Fd> open_part(const std::string& path, const char* what, const char* advi
     if (path.empty()) {
         return Error{ErrorCode::kIo, fmt::format("found no {}: {}", what, advice)};
     }
-    auto file = open_file(path, O_RDONLY);
+    auto file = open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);  // a FIFO's would wait
     if (!file) return std::move(file).error().wrap(what);
+    struct stat status {};
+    if (::fstat(file.value().get(), &status) < 0) return os_error("fstat " + path);
+    if (!S_ISREG(status.st_mode)) {
+        return Error{ErrorCode::kInvalid, fmt::format("{}: {} is no regular file", what, path)};
+    }
     return file;
 }
 
