@@ -107,12 +107,11 @@ std::vector<std::string> argv_of(const ContainerConfig& config) {
 }
 
 Result<ContainerConfig> merge(ContainerConfig asked, const ImageConfig& image) {
-    if (asked.entrypoint) {
-        if (*asked.entrypoint == std::vector<std::string>{""}) asked.entrypoint.emplace();
-    } else {
-        asked.entrypoint = image.entrypoint;
-        if (!asked.cmd) asked.cmd = image.cmd;
-    }
+    // As Docker: an empty list of words is none, and [""] means no entrypoint at all.
+    const bool names_entrypoint = asked.entrypoint && !asked.entrypoint->empty();
+    if (!names_entrypoint && (!asked.cmd || asked.cmd->empty())) asked.cmd = image.cmd;
+    if (!asked.entrypoint) asked.entrypoint = image.entrypoint;
+    if (*asked.entrypoint == std::vector<std::string>{""}) asked.entrypoint.emplace();
     if (argv_of(asked).empty()) {
         return invalid("no command: the image doesn't name one, so give one after its name");
     }

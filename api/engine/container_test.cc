@@ -53,6 +53,16 @@ TEST(Merge, AnEntrypointDropsTheImagesCommandToo) {
     EXPECT_THAT(argv_of(merge(asked, image()).value()), ElementsAre("/bin/sh"));
 }
 
+TEST(Merge, AnEmptyListOfWordsIsNone) {
+    ContainerConfig asked;
+    asked.cmd = Strings{};
+    EXPECT_EQ(argv_of(merge(asked, image()).value()), argv_of(merge({}, image()).value()));
+    asked.entrypoint = Strings{};  // none, but the image's command
+    EXPECT_EQ(argv_of(merge(asked, image()).value()), image().cmd);
+    asked.cmd = Strings{"check"};
+    EXPECT_THAT(argv_of(merge(asked, image()).value()), ElementsAre("check"));
+}
+
 TEST(Merge, AnEmptyEntrypointIsNoneAndThenACommandIsNeeded) {
     ContainerConfig asked;
     asked.entrypoint = Strings{""};
