@@ -35,6 +35,7 @@ Daemon::Daemon(engine::Paths where)
 void Daemon::removed(const std::string& container) {
     health.forget(container);
     ends.removed(container);
+    static_cast<void>(pending_streams.take(container));  // closed: it won't be started
 }
 
 void Daemon::run_job(const std::function<void()>& job) {

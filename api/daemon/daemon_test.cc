@@ -36,6 +36,17 @@ TEST(EndsTest, WaitersSeeTheirContainersEndAndRemoval) {
     ends.removed("a");
     EXPECT_TRUE(mine->removed());
     EXPECT_FALSE(other->removed());
+    EXPECT_EQ(ends.last("a")->exit_code, 3u);
+    EXPECT_FALSE(ends.last("b"));
+}
+
+TEST(EndsTest, TheLastEndsAreKeptForThoseWhoComeLate) {
+    Ends ends;
+    for (uint32_t i = 0; i < 300; ++i) ends.ended(std::to_string(i), {i, ""});
+    ends.ended("299", {7, ""});
+    EXPECT_FALSE(ends.last("0"));
+    EXPECT_EQ(ends.last("298")->exit_code, 298u);
+    EXPECT_EQ(ends.last("299")->exit_code, 7u);
 }
 
 TEST(EventsTest, SubscribersHearWhatComesAndThePastTheyAskFor) {

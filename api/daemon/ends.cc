@@ -32,11 +32,21 @@ Result<std::unique_ptr<Ends::Waiter>> Ends::watch(const std::string& id) {
 
 void Ends::ended(const std::string& id, const End& end) {
     const MutexLock lock(mutex_);
+    last_.emplace_front(id, end);
+    if (last_.size() > kKept) last_.pop_back();
     auto [from, to] = waiters_.equal_range(id);
     for (auto at = from; at != to; ++at) {
         at->second->end_ = end;
         signal_eventfd(at->second->event_.get());
     }
+}
+
+std::optional<End> Ends::last(const std::string& id) const {
+    const MutexLock lock(mutex_);
+    for (const auto& [ended, end] : last_) {
+        if (ended == id) return end;
+    }
+    return std::nullopt;
 }
 
 void Ends::removed(const std::string& id) {

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/fd.h"
 #include "base/mutex.h"
@@ -49,10 +51,15 @@ class Ends {
 
     [[nodiscard]] Result<std::unique_ptr<Waiter>> watch(const std::string& id);
     void ended(const std::string& id, const End& end);
+    /// Of one of those that ended last, whether somebody watched or not.
+    [[nodiscard]] std::optional<End> last(const std::string& id) const;
     void removed(const std::string& id);
 
   private:
+    static constexpr size_t kKept = 256;
+
     mutable Mutex mutex_;
+    std::deque<std::pair<std::string, End>> last_ DRUPE_GUARDED_BY(mutex_);  // the latest first
     std::multimap<std::string, Waiter*> waiters_ DRUPE_GUARDED_BY(mutex_);
 };
 

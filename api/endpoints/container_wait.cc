@@ -42,6 +42,7 @@ Status wait_container(const Call& call) {
         return Error{ErrorCode::kInvalid, "invalid condition: \"" + condition.substr(0, 64) + "\""};
     }
     std::optional<Container> container;
+    bool gone = false;
     std::unique_ptr<daemon::Ends::Waiter> waiter;
     {
         TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
@@ -51,11 +52,15 @@ Status wait_container(const Call& call) {
         auto now = engine->find(container->id);
         if (now) container = std::move(now).value();
         if (!now && now.error().code != ErrorCode::kNotFound) return now.error();
-        if (!now && !waiter->end()) waiter = nullptr;  // gone
+        gone = !now;
     }
     TRY(call.http.begin(200, "application/json"));
-    if (!waiter) return finish(call, {container->exit_code, ""});
-    if (condition == "not-running" && !engine::is_active(container->state)) {
+    if (gone) {
+        if (const auto end = call.daemon.ends.last(container->id)) return finish(call, *end);
+    }
+    // One that ran a moment ago and whose row is gone has ended: the supervisor is about to tell.
+    const bool over = !engine::is_active(container->state);
+    if (over && (gone || condition == "not-running")) {
         return finish(call, {container->exit_code, ""});
     }
     const bool removal = condition == "removed";
