@@ -18,8 +18,9 @@ Status create_container(const Call& call) {
         TRY_ASSIGN(auto networks, daemon::Networks::open(engine.images().database()));
         TRY(networks.find(config.network_mode));
     }
-    TRY_ASSIGN(const engine::Container container,
-               engine->create(std::move(config), call.text("name")));
+    std::string name = call.text("name");
+    if (name.starts_with('/')) name.erase(0, 1);  // as inspect shows it
+    TRY_ASSIGN(const engine::Container container, engine->create(std::move(config), name));
     call.daemon.events.publish(daemon::container_event(container, "create"));
     return call.answer(201, {{"Id", container.id}, {"Warnings", warnings}});
 }

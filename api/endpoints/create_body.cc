@@ -256,7 +256,9 @@ Status read_labels(ContainerConfig& out) {
     for (const auto& [name, value] : out.labels) {
         if (!name.starts_with("drupe.")) continue;
         if (name == "drupe.kernel") {
-            if (!value.starts_with('/')) return invalid("label drupe.kernel: not an absolute path");
+            if (!value.starts_with('/') || value.find('\0') != std::string::npos) {
+                return invalid("label drupe.kernel: not an absolute path");
+            }
             out.kernel = value;
         } else if (name == "drupe.kernel-args") {
             out.kernel_args = value;

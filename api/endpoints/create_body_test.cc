@@ -190,6 +190,8 @@ TEST(CreateBodyTest, RefusesTheRestByName) {
          ErrorCode::kUnsupported, "tag"},
         {R"({"Image":"i","Labels":{"drupe.unknown":"1"}})", ErrorCode::kInvalid, "drupe.unknown"},
         {R"({"Image":"i","Labels":{"drupe.kernel":"x"}})", ErrorCode::kInvalid, "drupe.kernel"},
+        {R"({"Image":"i","Labels":{"drupe.kernel":"/x\u0000y"}})", ErrorCode::kInvalid,
+         "drupe.kernel"},
         {R"({"Image":"i","NetworkingConfig":{"EndpointsConfig":{"n":{"IPAMConfig":{"IPv4Address":"1.2.3.4"}}}}})",
          ErrorCode::kUnsupported, "IPAMConfig"},
     };

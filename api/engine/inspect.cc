@@ -320,11 +320,13 @@ Result<std::string> inspect_json(const ImageDescription& image) {
                {"RepoDigests", digests_json(image)},
                {"Parent", ""},
                {"Comment", member("comment")},
-               {"Created", member("created")},
                {"DockerVersion", member("docker_version")},
                {"Author", member("author")},
                {"Config", image_config_json(config)},
                {"Architecture", member("architecture")}};
+    if (const std::string created = member("created"); !created.empty()) {
+        value["Created"] = created;  // else it isn't known, and "" is no time
+    }
     if (const std::string variant = member("variant"); !variant.empty()) value["Variant"] = variant;
     value["Os"] = member("os");
     value["Size"] = image.size_bytes;
