@@ -30,7 +30,7 @@ constexpr std::array kCommands{
     CommandInfo{"update", "Change limits of containers", update_command},
     CommandInfo{"top", "Show what runs in a container", top_command},
     CommandInfo{"stats", "Show what containers use", stats_command},
-    CommandInfo{"port", "List a container's published ports", port_command},
+    CommandInfo{"port", "List a container's published ports (none yet)", port_command},
     CommandInfo{"wait", "Wait until containers stop, and print their exit codes", wait_command},
     CommandInfo{"attach", "Connect to the streams of a running container", attach_command},
     CommandInfo{"logs", "Print what a container has written", logs_command},
