@@ -36,6 +36,10 @@ ErrorCode code_of(int os_errno) {
             return ErrorCode::kConflict;
         case EBADMSG:
             return ErrorCode::kCorrupt;
+        case EINVAL:
+        case ENAMETOOLONG:
+        case ELOOP:
+            return ErrorCode::kInvalid;
         case EACCES:
         case EPERM:
             return ErrorCode::kDenied;
