@@ -17,7 +17,8 @@ constexpr int kBusyTimeoutMs = 10'000;
 Error sql_error(sqlite3* database, std::string_view what) {
     const int code = sqlite3_errcode(database);
     ErrorCode kind = ErrorCode::kIo;
-    if (code == SQLITE_CONSTRAINT || code == SQLITE_BUSY) kind = ErrorCode::kConflict;
+    if (code == SQLITE_CONSTRAINT) kind = ErrorCode::kConflict;
+    if (code == SQLITE_BUSY) kind = ErrorCode::kLimit;  // of time: to be tried again
     if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) kind = ErrorCode::kCorrupt;
     return Error{kind, fmt::format("{}: {}", what, sqlite3_errmsg(database))};
 }
