@@ -100,22 +100,17 @@ void Router::handle(Exchange& exchange) const {
     auto done = check_version(request);
     if (done) {
         const Entry* found = nullptr;
-        bool path_known = false;
         PathParameters parameters;
         for (const Entry& entry : entries_) {
             parameters.clear();
             if (!match(entry.pattern, 0, request.path, 0, parameters)) continue;
-            path_known = true;
             if (entry.method != request.method) continue;
             found = &entry;
             break;
         }
         if (found != nullptr) {
             done = found->route(exchange, parameters);
-        } else if (path_known) {
-            static_cast<void>(
-                exchange.reply(405, "application/json", "{\"message\":\"method not allowed\"}\n"));
-        } else {
+        } else {  // a method that a path doesn't have, too: as dockerd's
             done = Error{ErrorCode::kNotFound, "page not found"};
         }
     }
