@@ -22,7 +22,7 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 struct Limits {
     size_t head_bytes = 64 << 10;
     size_t json_bytes = 8 << 20;      ///< Of a body that is kept in memory.
-    std::chrono::seconds head{30};    ///< For a request's head, from its first byte.
+    std::chrono::seconds head{30};    ///< For a request's head, and for the first byte.
     std::chrono::seconds idle{600};   ///< Between two requests of one connection.
     std::chrono::seconds body{120};   ///< Without a byte of a body.
     std::chrono::seconds write{900};  ///< Without a byte of an answer being taken.

@@ -42,10 +42,10 @@ class RealServer final : public Server {
     void serve(Fd connection) override {
         if (connections_.fetch_add(1) >= options_.limits.connections) {
             --connections_;
-            return;  // closed
+            return refuse(std::move(connection));
         }
         auto shared = std::make_shared<Connection>(std::move(connection), options_.limits);
-        asio::post(io_, [this, shared] { await_request(shared); });
+        asio::post(io_, [this, shared] { await_request(shared, options_.limits.head); });
     }
 
     void run() override {
@@ -100,9 +100,17 @@ class RealServer final : public Server {
         });
     }
 
-    void await_request(const std::shared_ptr<Connection>& connection) {
+    /// One too many is told so and closed. What it has sent is taken first: closed with that
+    /// unread, its client would see a reset.
+    void refuse(Fd socket) {
+        Connection connection(std::move(socket), options_.limits);
+        if (connection.read_head() == Connection::Head::kClosed) return;
+        connection.refuse(503, "too many connections are open: try again");
+    }
+
+    void await_request(const std::shared_ptr<Connection>& connection, std::chrono::seconds limit) {
         auto waiting = std::make_shared<Waiting>(io_, connection);
-        set_timer(waiting, options_.limits.idle);
+        set_timer(waiting, limit);
         on_bytes(waiting);  // the next request may be here already
     }
 
@@ -144,7 +152,8 @@ class RealServer final : public Server {
         const bool begun = threads_.run([this, connection] {
             const bool again = answer(*connection);
             if (again) {
-                asio::post(io_, [this, connection] { await_request(connection); });
+                asio::post(io_,
+                           [this, connection] { await_request(connection, options_.limits.idle); });
             } else {
                 connection->close();
                 --connections_;

@@ -253,14 +253,30 @@ TEST_F(ServerTest, ManyIdleConnectionsCostNoThread) {
     EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
 }
 
-TEST_F(ServerTest, MoreConnectionsThanAllowedAreClosed) {
+TEST_F(ServerTest, AConnectionThatNeverSaidAnythingIsClosedAsASlowHeadIs) {
+    Limits limits;
+    limits.head = std::chrono::seconds(1);
+    serve(echo, limits);
+    const Fd silent = connect();
+    const Fd used = connect();
+    say(used, "GET / HTTP/1.1\r\nHost: d\r\n\r\n");
+    hear(used, "GET:");
+    EXPECT_EQ(hear(silent), "");
+    // Between two requests it may be silent for longer.
+    say(used, "GET / HTTP/1.1\r\nHost: d\r\n\r\n");
+    EXPECT_TRUE(hear(used, "GET:").ends_with("GET:"));
+}
+
+TEST_F(ServerTest, MoreConnectionsThanAllowedAreToldSoAndClosed) {
     Limits limits;
     limits.connections = 2;
     serve(echo, limits);
     const Fd first = connect();
     const Fd second = connect();
     const Fd third = connect();
-    EXPECT_EQ(hear(third), "");
+    const std::string text = hear(third);
+    EXPECT_TRUE(text.starts_with("HTTP/1.1 503 ")) << text;
+    EXPECT_NE(text.find("too many connections"), std::string::npos) << text;
     say(first, "GET / HTTP/1.1\r\nHost: d\r\n\r\n");
     EXPECT_TRUE(hear(first, "GET:").ends_with("GET:"));
 }
