@@ -1,8 +1,8 @@
 #include "api/server/threads.h"
 
+#include <malloc.h>
 #include <pthread.h>
 
-#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -11,14 +11,13 @@ namespace drupe::http {
 namespace {
 
 constexpr size_t kStackBytes = 512 << 10;
-constexpr std::chrono::seconds kIdle{5};
 
 }  // namespace
 
 struct Threads::State {
-    explicit State(size_t limit) : max(limit) {}
+    explicit State(Options chosen) : options(std::move(chosen)) {}
 
-    const size_t max;
+    const Options options;
     std::mutex mutex;
     std::condition_variable changed;
     std::deque<std::function<void()>> jobs;
@@ -27,7 +26,7 @@ struct Threads::State {
     bool ending = false;
 };
 
-Threads::Threads(size_t max) : state_(std::make_shared<State>(max)) {}
+Threads::Threads(Options options) : state_(std::make_shared<State>(std::move(options))) {}
 
 Threads::~Threads() {
     std::unique_lock lock(state_->mutex);
@@ -45,7 +44,7 @@ void* Threads::work(void* argument) {
         if (state.jobs.empty()) {
             ++state.idle;
             const bool woken = state.changed.wait_for(
-                lock, kIdle, [&] { return !state.jobs.empty() || state.ending; });
+                lock, state.options.idle, [&] { return !state.jobs.empty() || state.ending; });
             --state.idle;
             if (state.jobs.empty() && (!woken || state.ending)) break;
         }
@@ -54,6 +53,11 @@ void* Threads::work(void* argument) {
         lock.unlock();
         job();
         job = nullptr;
+        lock.lock();
+    }
+    if (state.idle == 0 && !state.ending) {
+        lock.unlock();
+        state.options.on_quiet();
         lock.lock();
     }
     --state.threads;
@@ -69,7 +73,7 @@ bool Threads::run(std::function<void()> job) {
         state_->changed.notify_one();
         return true;
     }
-    if (state_->threads >= state_->max) return false;
+    if (state_->threads >= state_->options.max) return false;
     pthread_attr_t attributes;
     ::pthread_attr_init(&attributes);
     ::pthread_attr_setstacksize(&attributes, kStackBytes);
@@ -83,6 +87,10 @@ bool Threads::run(std::function<void()> job) {
     ++state_->threads;
     state_->jobs.push_back(std::move(job));
     return true;
+}
+
+void Threads::give_memory_back() {
+    static_cast<void>(::malloc_trim(0));
 }
 
 size_t Threads::busy() const {

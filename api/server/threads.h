@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -10,8 +11,14 @@ namespace drupe::http {
 /// idle. Idle ones end after a while. Any thread may call run().
 class Threads {
   public:
-    /// max: of threads at one time.
-    explicit Threads(size_t max);
+    struct Options {
+        size_t max = 0;  ///< Of threads at one time.
+        std::chrono::milliseconds idle{5000};
+        /// Called as the last idle thread ends: at most once in the time `idle`.
+        std::function<void()> on_quiet = &give_memory_back;
+    };
+    explicit Threads(Options options);
+    explicit Threads(size_t max) : Threads(Options{.max = max}) {}
     Threads(const Threads&) = delete;
     Threads& operator=(const Threads&) = delete;
     /// Waits for the jobs' ends.
@@ -23,6 +30,9 @@ class Threads {
     [[nodiscard]] size_t busy() const;
 
   private:
+    /// What a burst of requests has freed goes back to the kernel.
+    static void give_memory_back();
+
     struct State;
     static void* work(void* state);
     std::shared_ptr<State> state_;
