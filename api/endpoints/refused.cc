@@ -36,6 +36,10 @@ Status refuse_search(const Call&) {
                  "search: not supported; look at the registry's own pages"};
 }
 
+Status refuse_distribution(const Call&) {
+    return not_yet("distribution: to look an image up in its registry without pulling it");
+}
+
 Status prune_build(const Call& call) {
     return call.answer(200, {{"CachesDeleted", nullptr}, {"SpaceReclaimed", 0}});
 }

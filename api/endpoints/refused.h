@@ -12,6 +12,7 @@ Status refuse_plugins(const Call& call);
 Status no_plugins(const Call& call);
 Status refuse_checkpoint(const Call& call);
 Status refuse_search(const Call& call);
+Status refuse_distribution(const Call& call);
 Status prune_build(const Call& call);
 
 }  // namespace drupe::endpoints

@@ -65,6 +65,7 @@ constexpr Route kRoutes[] = {
     {"POST", "/images/{name...}/push", push_image},
     {"POST", "/images/{name...}/tag", tag_image},
     {"DELETE", "/images/{name...}", delete_image},
+    {"GET", "/distribution/{name...}/json", refuse_distribution},
     {"POST", "/auth", check_auth},
     {"GET", "/system/df", system_df},
 
