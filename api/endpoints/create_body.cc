@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <strings.h>
+
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <optional>
 
 #include "api/endpoints/refused_options.h"
 #include "api/endpoints/resource_limits.h"
@@ -67,6 +71,37 @@ Status check_env(const Strings& env) {
         }
     }
     return ok();
+}
+
+Status check_domain(const std::string& name) {
+    const auto control = [](unsigned char c) { return c < ' ' || c == 0x7f; };
+    if (std::none_of(name.begin(), name.end(), control)) return ok();
+    return invalid("invalid Domainname: it has control characters");
+}
+
+std::optional<uint16_t> parse_port(std::string_view text) {
+    uint16_t port = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, port);
+    if (error != std::errc() || stop != end) return std::nullopt;
+    return port;
+}
+
+/// "80", "80/tcp" or "8000-8010/udp".
+Status check_port(const std::string& text) {
+    const size_t slash = text.find('/');
+    const std::string proto = slash == std::string::npos ? "tcp" : text.substr(slash + 1);
+    const auto same = [&](const char* known) { return ::strcasecmp(proto.c_str(), known) == 0; };
+    const bool nul = proto.find('\0') != std::string::npos;
+    if (nul || (!proto.empty() && !same("tcp") && !same("udp") && !same("sctp"))) {
+        return invalid("invalid proto: " + proto.substr(0, 64));
+    }
+    const std::string_view ports = std::string_view(text).substr(0, slash);
+    const size_t dash = ports.find('-');
+    const auto first = parse_port(ports.substr(0, dash));
+    const auto last = dash == std::string::npos ? first : parse_port(ports.substr(dash + 1));
+    if (first && last && *first <= *last) return ok();
+    return invalid(fmt::format("invalid port specification: \"{}\"", text.substr(0, 64)));
 }
 
 /// Docker's durations are signed nanoseconds; those of a health check at least a millisecond.
@@ -143,7 +178,11 @@ Status read_config(const json& body, ContainerConfig& out) {
     TRY(read_words(body, "Cmd", out.cmd));
     TRY(read_words(body, "Entrypoint", out.entrypoint));
     TRY(read_map(labels, "Labels", out.labels));
+    TRY(check_domain(out.domain_name));
     TRY(read_keys(ports, out.exposed_ports));
+    for (const std::string& port : out.exposed_ports) {
+        TRY(check_port(port));
+    }
     if (volumes != nullptr && !volumes->empty()) return not_yet("volumes (-v, Volumes)");
     return read_health(health, out);
 }
@@ -164,6 +203,8 @@ Status read_ulimits(const json& host, ContainerConfig& out) {
         TRY(in.status());
         limit.soft = static_cast<uint64_t>(soft);  // -1: no limit
         limit.hard = static_cast<uint64_t>(hard);
+        const auto same = [&](const engine::Ulimit& other) { return other.name == limit.name; };
+        std::erase_if(out.ulimits, same);  // the last of a name wins
         out.ulimits.push_back(std::move(limit));
     }
     return ok();

@@ -133,6 +133,25 @@ TEST(CreateBodyTest, LabelsOfDrupesAreTrueOrFalse) {
     }
 }
 
+TEST(CreateBodyTest, OfTwoUlimitsOfANameTheLastWins) {
+    const auto config = parse(R"({"Image":"i","HostConfig":{"Ulimits":[
+      {"Name":"nofile","Soft":1,"Hard":2},{"Name":"core","Soft":0,"Hard":0},
+      {"Name":"nofile","Soft":3,"Hard":4}]}})");
+    ASSERT_TRUE(config) << config.error().message;
+    ASSERT_EQ(config.value().ulimits.size(), 2u);
+    EXPECT_EQ(config.value().ulimits.back().soft, 3u);
+}
+
+TEST(CreateBodyTest, NamesOfDockersDefaultRuntimeAndFormsOfPortsAreTaken) {
+    for (const char* runtime : {"", "drupe", "runc", "io.containerd.runc.v2"}) {
+        const json body{{"Image", "i"}, {"HostConfig", {{"Runtime", runtime}}}};
+        EXPECT_TRUE(parse(body.dump().c_str())) << runtime;
+    }
+    const auto ports = parse(R"({"Image":"i","ExposedPorts":{"80":{},"53/UDP":{},"1-9/sctp":{}}})");
+    ASSERT_TRUE(ports) << ports.error().message;
+    EXPECT_EQ(ports.value().exposed_ports.size(), 3u);
+}
+
 struct Refusal {
     const char* body;
     ErrorCode code;
@@ -194,6 +213,20 @@ TEST(CreateBodyTest, RefusesTheRestByName) {
          "drupe.kernel"},
         {R"({"Image":"i","NetworkingConfig":{"EndpointsConfig":{"n":{"IPAMConfig":{"IPv4Address":"1.2.3.4"}}}}})",
          ErrorCode::kUnsupported, "IPAMConfig"},
+        {R"({"Image":"i","HostConfig":{"Runtime":"kata"}})", ErrorCode::kInvalid,
+         "unknown or invalid runtime name: kata"},
+        {R"({"Image":"i","HostConfig":{"CgroupnsMode":"host"}})", ErrorCode::kUnsupported,
+         "CgroupnsMode"},
+        {R"({"Image":"i","Domainname":"a\nb"})", ErrorCode::kInvalid, "Domainname"},
+        {R"({"Image":"i","ExposedPorts":{"80/xx":{}}})", ErrorCode::kInvalid, "invalid proto: xx"},
+        {R"({"Image":"i","ExposedPorts":{"80/tcp\u0000":{}}})", ErrorCode::kInvalid,
+         "invalid proto"},
+        {R"({"Image":"i","ExposedPorts":{"http/tcp":{}}})", ErrorCode::kInvalid,
+         "invalid port specification"},
+        {R"({"Image":"i","ExposedPorts":{"65536":{}}})", ErrorCode::kInvalid,
+         "invalid port specification"},
+        {R"({"Image":"i","ExposedPorts":{"90-80/tcp":{}}})", ErrorCode::kInvalid,
+         "invalid port specification"},
     };
     for (const Refusal& refusal : refusals) {
         const auto config = parse(refusal.body);

@@ -88,9 +88,8 @@ const std::vector<Allowed>& allowed() {
         {"PidMode", {"private"}, "each container is a machine of its own"},
         {"UTSMode", {}, "each container is a machine of its own"},
         {"UsernsMode", {"host"}, "each container is a machine of its own"},
-        {"CgroupnsMode", {"private", "host"}, "each container is a machine of its own"},
+        {"CgroupnsMode", {"private"}, "each container is a machine of its own"},
         {"Isolation", {"default"}, "each container is a machine of its own"},
-        {"Runtime", {"drupe", "io.containerd.runc.v2", "runc"}, "Drupe has one runtime"},
     };
     return list;
 }
@@ -150,6 +149,17 @@ Status refuse_swap(const json& host) {
     return ok();
 }
 
+/// There is one runtime; Docker's default one's names mean it, too.
+Status check_runtime(const json& host) {
+    std::string runtime;
+    JsonReader in(host);
+    in.get("Runtime", runtime);
+    TRY(in.status());
+    constexpr std::array<std::string_view, 4> kNames{"", "drupe", "runc", "io.containerd.runc.v2"};
+    if (std::find(kNames.begin(), kNames.end(), runtime) != kNames.end()) return ok();
+    return Error{ErrorCode::kInvalid, "unknown or invalid runtime name: " + runtime.substr(0, 64)};
+}
+
 Status refuse_network(const json& host) {
     const auto mode = host.find("NetworkMode");
     if (mode == host.end() || says_nothing(*mode)) return ok();
@@ -186,6 +196,7 @@ Status refuse_options(const json& host) {
     }
     TRY(refuse_security(host));
     TRY(refuse_swap(host));
+    TRY(check_runtime(host));
     return refuse_network(host);
 }
 
