@@ -2,6 +2,7 @@
 
 #include "api/daemon/container_event.h"
 #include "api/daemon/networks.h"
+#include "api/endpoints/container_network.h"
 #include "api/endpoints/containers.h"
 #include "api/endpoints/create_body.h"
 #include "api/endpoints/platform.h"
@@ -12,11 +13,13 @@ Status create_container(const Call& call) {
     TRY(check_platform(call.text("platform")));
     TRY_ASSIGN(const auto body, call.body());
     TRY_ASSIGN(engine::ContainerConfig config, parse_create_body(body));
+    TRY_ASSIGN(const std::string endpoint, parse_endpoint(body));
     Json warnings = Json::array();
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
-    if (config.network_mode != "default") {
+    const bool named = !endpoint.empty() && endpoint != "default";
+    if (named || config.network_mode != "default") {
         TRY_ASSIGN(auto networks, daemon::Networks::open(engine.images().database()));
-        TRY(networks.find(config.network_mode));
+        TRY(choose_network(networks, endpoint, config));
     }
     std::string name = call.text("name");
     if (name.starts_with('/')) name.erase(0, 1);  // as inspect shows it

@@ -349,11 +349,29 @@ Result<engine::RestartPolicy> parse_restart_policy(const json& value) {
     return policy;
 }
 
+Result<std::string> parse_endpoint(const json& body) {
+    JsonReader in(body);
+    const json* networking = in.object("NetworkingConfig");
+    bool network_disabled = false;
+    in.get("NetworkDisabled", network_disabled);
+    TRY(in.status());
+    if (networking == nullptr) return std::string();
+    TRY(refuse_networking(*networking));
+    const auto endpoints = networking->find("EndpointsConfig");
+    if (network_disabled || endpoints == networking->end() || endpoints->empty()) {
+        return std::string();
+    }
+    if (endpoints->size() > 1) {
+        return not_yet(fmt::format("several networks of a container (EndpointsConfig: {})",
+                                   endpoints->size()));
+    }
+    return endpoints->begin().key();
+}
+
 Result<ContainerConfig> parse_create_body(const json& body) {
     ContainerConfig out;
     JsonReader in(body);
     const json* host = in.object("HostConfig");
-    const json* networking = in.object("NetworkingConfig");
     bool network_disabled = false;
     in.get("NetworkDisabled", network_disabled);
     TRY(in.status());
@@ -363,9 +381,7 @@ Result<ContainerConfig> parse_create_body(const json& body) {
         TRY(read_host_config(*host, out));
     }
     if (network_disabled) out.network_mode = "none";  // whatever HostConfig says
-    if (networking != nullptr) {
-        TRY(refuse_networking(*networking));
-    }
+    TRY(parse_endpoint(body));
     TRY(read_labels(out));
     if (out.image.empty()) return invalid("no image: Image has to name one");
     return out;
