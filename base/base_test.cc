@@ -2,10 +2,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "base/codec.h"
+#include "base/crc32c.h"
 #include "base/event_loop.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -52,6 +55,24 @@ TEST(CodecTest, ACountLargerThanTheInputIsRefusedBeforeItAllocates) {
     Decoder in(out.bytes());
     EXPECT_TRUE(in.get_list(0xffffffff, 10).empty());
     EXPECT_FALSE(in.ok());
+}
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+    return std::as_bytes(std::span(text));
+}
+
+TEST(Crc32cTest, MatchesTheCheckValue) {
+    EXPECT_EQ(crc32c(bytes_of("123456789")), 0xE3069283U);
+    EXPECT_EQ(crc32c({}), 0U);
+}
+
+TEST(Crc32cTest, PiecesGiveTheSameAsTheWhole) {
+    const std::string text(1000, 'x');
+    const uint32_t whole = crc32c(bytes_of(text));
+    for (const size_t cut : {size_t{1}, size_t{7}, size_t{8}, size_t{999}}) {
+        const uint32_t first = crc32c(bytes_of(text).first(cut));
+        EXPECT_EQ(crc32c(bytes_of(text).subspan(cut), first), whole);
+    }
 }
 
 TEST(EventLoopTest, WatchesBothDirectionsOfOneDescriptor) {

@@ -1,15 +1,10 @@
 #include "imagefs/store/digest.h"
 
-#include "imagefs/store/crc32c.h"
 #include "imagefs/store/sha256.h"
 #include "imagefs/store/test_support.h"
 
 namespace drupe::imagefs {
 namespace {
-
-std::span<const std::byte> bytes(std::string_view text) {
-    return std::as_bytes(std::span(text));
-}
 
 TEST(Digest, TextFormRoundTrips) {
     const Digest digest = sha256(std::string_view("abc"));
@@ -37,20 +32,6 @@ TEST(ChainId, FollowsTheRuleOfOci) {
                                       "7785afee48bb sha256:3e23e8160039594a33894f6564e1b1348bbd7a"
                                       "0088d42c4acb73eeaed59c009d")));
     EXPECT_NE(root_chain_id("ext4/1/64GiB"), root_chain_id("ext4/1/32GiB"));
-}
-
-TEST(Crc32c, MatchesTheCheckValue) {
-    EXPECT_EQ(crc32c(bytes("123456789")), 0xE3069283U);
-    EXPECT_EQ(crc32c({}), 0U);
-}
-
-TEST(Crc32c, PiecesGiveTheSameAsTheWhole) {
-    const std::string text(1000, 'x');
-    const uint32_t whole = crc32c(bytes(text));
-    for (const size_t cut : {size_t{1}, size_t{7}, size_t{8}, size_t{999}}) {
-        const uint32_t first = crc32c(bytes(text).first(cut));
-        EXPECT_EQ(crc32c(bytes(text).subspan(cut), first), whole);
-    }
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 
-#include "imagefs/store/crc32c.h"
+#include "base/crc32c.h"
 #include "imagefs/store/layer_format.h"
 #include "imagefs/store/layer_sums.h"
 

@@ -1,7 +1,7 @@
 #include <cstring>
 #include <string>
 
-#include "imagefs/store/crc32c.h"
+#include "base/crc32c.h"
 #include "imagefs/store/layer_file.h"
 #include "imagefs/store/layer_format.h"
 #include "imagefs/store/test_files.h"

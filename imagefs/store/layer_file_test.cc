@@ -3,7 +3,7 @@
 #include <fstream>
 #include <functional>
 
-#include "imagefs/store/crc32c.h"
+#include "base/crc32c.h"
 #include "imagefs/store/layer_format.h"
 #include "imagefs/store/test_support.h"
 

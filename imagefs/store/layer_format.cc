@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/codec.h"
-#include "imagefs/store/crc32c.h"
+#include "base/crc32c.h"
 
 namespace drupe::imagefs {
 namespace {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/codec.h"
-#include "imagefs/store/crc32c.h"
+#include "base/crc32c.h"
 #include "imagefs/store/layer_format.h"
 
 namespace drupe::imagefs {

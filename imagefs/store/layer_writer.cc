@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "imagefs/store/crc32c.h"
+#include "base/crc32c.h"
 #include "imagefs/store/layer_file.h"
 #include "imagefs/store/layer_format.h"
 #include "imagefs/store/layer_sums.h"

@@ -11,7 +11,7 @@
 
 #include "base/check.h"
 #include "base/codec.h"
-#include "imagefs/store/crc32c.h"
+#include "base/crc32c.h"
 #include "imagefs/store/layer_format.h"
 #include "imagefs/store/merged_index_format.h"
 

@@ -4,7 +4,7 @@
 #include <map>
 #include <random>
 
-#include "imagefs/store/crc32c.h"
+#include "base/crc32c.h"
 #include "imagefs/store/layer_format.h"
 #include "imagefs/store/merged_index_format.h"
 #include "imagefs/store/test_support.h"

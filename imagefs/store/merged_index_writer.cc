@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/codec.h"
-#include "imagefs/store/crc32c.h"
+#include "base/crc32c.h"
 #include "imagefs/store/layer_file.h"
 #include "imagefs/store/layer_format.h"
 #include "imagefs/store/merged_index.h"

@@ -12,8 +12,8 @@
 
 #include "base/check.h"
 #include "base/codec.h"
+#include "base/crc32c.h"
 #include "imagefs/store/block_io.h"
-#include "imagefs/store/crc32c.h"
 #include "imagefs/store/layer_format.h"
 #include "imagefs/store/writable_top.h"
 

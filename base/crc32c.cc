@@ -1,4 +1,4 @@
-#include "imagefs/store/crc32c.h"
+#include "base/crc32c.h"
 
 #include <array>
 #include <cstring>
@@ -6,7 +6,7 @@
 #include <nmmintrin.h>
 #endif
 
-namespace drupe::imagefs {
+namespace drupe {
 namespace {
 
 constexpr std::array<uint32_t, 256> make_table() {
@@ -53,4 +53,4 @@ uint32_t crc32c(std::span<const std::byte> data, uint32_t previous) {
     return ~update_by_table(~previous, data);
 }
 
-}  // namespace drupe::imagefs
+}  // namespace drupe
