@@ -56,6 +56,13 @@ class Decoder {
         rest_.remove_prefix(size);
         return bytes;
     }
+    /// Exactly so many bytes.
+    [[nodiscard]] std::string_view get_raw(size_t size) {
+        if (size > rest_.size()) return fail(), std::string_view();
+        const std::string_view bytes = rest_.substr(0, size);
+        rest_.remove_prefix(size);
+        return bytes;
+    }
     /// The number of elements that follow, each of at least min_element_bytes (so that no count
     /// outgrows the input).
     [[nodiscard]] uint32_t get_count(uint32_t max, size_t min_element_bytes) {

@@ -29,6 +29,7 @@ constexpr Capability kRequired[] = {
 };
 
 constexpr size_t kMaxCpuidEntries = 256;  // KVM_MAX_CPUID_ENTRIES of Linux
+constexpr size_t kMaxMsrIndices = 4096;   // Linux 6.18 has about 200
 
 }  // namespace
 
@@ -76,6 +77,16 @@ Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
     std::memcpy(entries.data(), buffer.data() + sizeof header,
                 entries.size() * sizeof(kvm_cpuid_entry2));
     return entries;
+}
+
+Result<std::vector<uint32_t>> Kvm::msr_indices() const {
+    std::vector<uint32_t> buffer(1 + kMaxMsrIndices);
+    buffer[0] = kMaxMsrIndices;  // kvm_msr_list: a count, then so many
+    TRY(kvm_ioctl(fd_.get(), KVM_GET_MSR_INDEX_LIST, "KVM_GET_MSR_INDEX_LIST", buffer.data()));
+    const size_t count = buffer[0];
+    if (count > kMaxMsrIndices)
+        return Error{ErrorCode::kInternal, "KVM_GET_MSR_INDEX_LIST: too many MSRs"};
+    return std::vector<uint32_t>(buffer.begin() + 1, buffer.begin() + 1 + static_cast<long>(count));
 }
 
 Result<size_t> Kvm::vcpu_mmap_size() const {

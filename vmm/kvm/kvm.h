@@ -26,6 +26,8 @@ class Kvm {
     [[nodiscard]] int capability(int number) const;
     /// KVM_GET_SUPPORTED_CPUID: what a guest could be shown at most.
     [[nodiscard]] Result<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
+    /// KVM_GET_MSR_INDEX_LIST: the MSRs that are part of a vCPU's state here.
+    [[nodiscard]] Result<std::vector<uint32_t>> msr_indices() const;
     /// KVM_GET_VCPU_MMAP_SIZE.
     [[nodiscard]] Result<size_t> vcpu_mmap_size() const;
 

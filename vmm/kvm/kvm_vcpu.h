@@ -45,14 +45,35 @@ class KvmVcpu {
     [[nodiscard]] Result<kvm_sregs> sregs() const;
     [[nodiscard]] Status set_sregs(const kvm_sregs& sregs) const;
     [[nodiscard]] Status set_fpu(const kvm_fpu& fpu) const;
+    /// KVM_GET_XSAVE2, or KVM_GET_XSAVE where the state has no more than that. Both of the size
+    /// that KvmVm::xsave_size() says: KVM reads and writes that much.
+    [[nodiscard]] Result<std::vector<std::byte>> xsave(size_t size) const;
+    [[nodiscard]] Status set_xsave(std::span<const std::byte> state) const;
+    [[nodiscard]] Result<kvm_xcrs> xcrs() const;
+    [[nodiscard]] Status set_xcrs(const kvm_xcrs& xcrs) const;
     [[nodiscard]] Status set_xcr0(uint64_t value) const;
+    [[nodiscard]] Result<kvm_debugregs> debugregs() const;
+    [[nodiscard]] Status set_debugregs(const kvm_debugregs& registers) const;
+    /// The error names the first MSR that this host refuses.
     [[nodiscard]] Status set_msrs(std::span<const kvm_msr_entry> msrs) const;
+    /// Those of the indices that can be read, in their order.
+    [[nodiscard]] Result<std::vector<kvm_msr_entry>> msrs(std::span<const uint32_t> indices) const;
     [[nodiscard]] Result<uint64_t> msr(uint32_t index) const;
     [[nodiscard]] Result<kvm_lapic_state> lapic() const;
     [[nodiscard]] Status set_lapic(const kvm_lapic_state& lapic) const;
     [[nodiscard]] Result<kvm_mp_state> mp_state() const;
     [[nodiscard]] Status set_mp_state(const kvm_mp_state& state) const;
+    [[nodiscard]] Result<kvm_vcpu_events> vcpu_events() const;
+    [[nodiscard]] Status set_vcpu_events(const kvm_vcpu_events& events) const;
     [[nodiscard]] Result<uint32_t> tsc_khz() const;
+    [[nodiscard]] Status set_tsc_khz(uint32_t khz) const;
+    /// Whether the two below work: KVM_VCPU_TSC_OFFSET is there since Linux 5.16. The guest's TSC
+    /// is the host's, scaled, plus the offset, modulo 2^64.
+    [[nodiscard]] bool has_tsc_offset() const;
+    [[nodiscard]] Result<uint64_t> tsc_offset() const;
+    [[nodiscard]] Status set_tsc_offset(uint64_t offset) const;
+    /// Tells the guest's watchdogs that it stood still; an error if it doesn't use kvmclock.
+    [[nodiscard]] Status kvmclock_ctrl() const;
     /// KVM_GET_STATS_FD.
     [[nodiscard]] Result<KvmStats> open_stats() const;
 
