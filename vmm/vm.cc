@@ -83,6 +83,7 @@ Result<std::unique_ptr<Vm>> Vm::create(const Kvm& kvm, const VmConfig& config) {
 Status Vm::create_vcpus(const Kvm& kvm) {
     TRY_ASSIGN(const size_t mmap_size, kvm.vcpu_mmap_size());
     TRY_ASSIGN(const std::vector<kvm_cpuid_entry2> supported, kvm.supported_cpuid());
+    TRY_ASSIGN(msr_indices_, kvm.msr_indices());
     const bool statistics = config_.statistics && kvm.capability(KVM_CAP_BINARY_STATS_FD) > 0;
     arch::CpuidOptions options;
     options.vcpus = config_.vcpus;
@@ -90,14 +91,16 @@ Status Vm::create_vcpus(const Kvm& kvm) {
     for (uint32_t index = 0; index < config_.vcpus; ++index) {
         options.vcpu = index;
         TRY_ASSIGN(KvmVcpu vcpu, kvm_.create_vcpu(index, mmap_size));
-        const auto cpuid = arch::baseline_cpuid(supported, options);
+        auto cpuid = arch::baseline_cpuid(supported, options);
         TRY(vcpu.set_cpuid(cpuid));
         TRY(arch::set_initial_state(vcpu, arch::supported_xcr0(cpuid)));
         if (statistics) {
             TRY_ASSIGN(KvmStats stats, vcpu.open_stats());
             stats_.push_back(std::move(stats));
         }
-        threads_.emplace_back().vcpu = std::make_unique<Vcpu>(std::move(vcpu), mmio_, pio_);
+        VcpuThread& thread = threads_.emplace_back();
+        thread.vcpu = std::make_unique<Vcpu>(std::move(vcpu), mmio_, pio_);
+        thread.cpuid = std::move(cpuid);
     }
     return ok();
 }
@@ -155,6 +158,38 @@ Status Vm::load(const BootConfig& boot) {
     TRY_ASSIGN(const BootEntry entry, load_boot(boot, hardware, memory_));
     TRY(arch::write_boot_tables(memory_));
     return arch::set_boot_registers(threads_.front().vcpu->kvm(), entry.protocol, entry.address);
+}
+
+Status Vm::begin_restore() {
+    const MutexLock lock(mutex_);
+    if (loaded_ || state_ != State::kNew)
+        return Error{ErrorCode::kConflict, "the machine was loaded or started already"};
+    loaded_ = true;
+    return ok();
+}
+
+Status Vm::set_cpuid(uint32_t index, std::vector<kvm_cpuid_entry2> leaves) {
+    TRY(threads_[index].vcpu->kvm().set_cpuid(leaves));
+    threads_[index].cpuid = std::move(leaves);
+    return ok();
+}
+
+Status Vm::log_dirty_pages(bool on) {
+    uint32_t slot = 0;
+    for (const MemoryRegion& region : memory_.regions()) {
+        TRY(kvm_.set_memory_region(slot++, region, on));
+    }
+    return ok();
+}
+
+Result<PageBitmaps> Vm::take_dirty_pages() {
+    PageBitmaps bitmaps;
+    for (const MemoryRegion& region : memory_.regions()) {
+        const auto slot = static_cast<uint32_t>(bitmaps.size());
+        TRY_ASSIGN(std::vector<uint64_t> bitmap, kvm_.dirty_log(slot, region.size));
+        bitmaps.push_back(std::move(bitmap));
+    }
+    return bitmaps;
 }
 
 Status Vm::start(VmHooks hooks) {

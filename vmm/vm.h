@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -56,11 +57,15 @@ struct VmHooks {
     std::function<void(const Stop& stop)> on_stop;
 };
 
+/// Pages of RAM: for each of its regions a bit for each page, lowest first.
+using PageBitmaps = std::vector<std::vector<uint64_t>>;
+
 /// A machine: RAM, buses, an in-kernel interrupt controller and vCPU threads. It knows no device
 /// but those that end it (power.h).
 ///
-///     create -> attach, allocate_slot, ring, interrupt -> load -> start -> [pause <-> resume]*
-///            -> stopped (by the guest, by request_stop() or by an error) -> destroyed
+///     create -> attach, allocate_slot, ring, interrupt -> load or restore_vm (snapshot/vm_state.h)
+///            -> start -> [pause <-> resume]* -> stopped (by the guest, by request_stop() or by an
+///            error) -> destroyed
 ///
 /// Everything up to start() is called on one thread. pause(), resume(), request_stop() and the
 /// queries are callable on any thread but a vCPU's (request_stop: on these too). Its threads are
@@ -133,13 +138,32 @@ class Vm {
     /// CLOCK_MONOTONIC when vCPU 0 first entered the guest, in ns; 0 if it hasn't.
     [[nodiscard]] uint64_t first_run_ns() const { return first_run_ns_.load(); }
 
-    /// For tests and for state: before start() or while paused only.
+    // For state (snapshot/) and for tests: before start() or while paused only.
+
     [[nodiscard]] Vcpu& vcpu(uint32_t index) { return *threads_[index].vcpu; }
+    [[nodiscard]] const KvmVm& kvm() const { return kvm_; }
+    /// The CPUID leaves that a vCPU was given: the baseline on this host, but for set_cpuid().
+    [[nodiscard]] std::span<const kvm_cpuid_entry2> cpuid(uint32_t index) const {
+        return threads_[index].cpuid;
+    }
+    /// Before start().
+    [[nodiscard]] Status set_cpuid(uint32_t index, std::vector<kvm_cpuid_entry2> leaves);
+    /// The MSRs that are part of a vCPU's state on this host.
+    [[nodiscard]] std::span<const uint32_t> msr_indices() const { return msr_indices_; }
+    /// In load()'s place. Once; kConflict if the machine is loaded or has been started.
+    [[nodiscard]] Status begin_restore();
+
+    /// Has KVM note which pages the guest writes (it costs the guest a fault for each). What this
+    /// process writes into RAM, as devices do, isn't noted.
+    [[nodiscard]] Status log_dirty_pages(bool on);
+    /// What was written since the last call or since log_dirty_pages(true).
+    [[nodiscard]] Result<PageBitmaps> take_dirty_pages();
 
   private:
     enum class State : uint8_t { kNew, kRunning, kPausing, kStopped };
     struct VcpuThread {
         std::unique_ptr<Vcpu> vcpu;
+        std::vector<kvm_cpuid_entry2> cpuid;
         std::thread thread;
         bool parked = false;
         bool ended = false;
@@ -161,6 +185,7 @@ class Vm {
     Bus pio_;
     std::vector<MmioSlot> slots_;
     std::vector<KvmStats> stats_;
+    std::vector<uint32_t> msr_indices_;
     bool loaded_ = false;
 
     VmHooks hooks_;

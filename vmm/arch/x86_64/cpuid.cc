@@ -1,9 +1,13 @@
 #include "vmm/arch/x86_64/cpuid.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <bit>
 #include <initializer_list>
 #include <optional>
+#include <string_view>
+#include <utility>
 
 namespace drupe::arch {
 namespace {
@@ -173,7 +177,108 @@ void append_extended_topology(std::vector<kvm_cpuid_entry2>& out, const CpuidOpt
     }
 }
 
+/// A register of CPUID's answer.
+struct Register {
+    const char* name;
+    uint32_t kvm_cpuid_entry2::*value;
+};
+constexpr Register kEax{"eax", &kvm_cpuid_entry2::eax};
+constexpr Register kEbx{"ebx", &kvm_cpuid_entry2::ebx};
+constexpr Register kEcx{"ecx", &kvm_cpuid_entry2::ecx};
+constexpr Register kEdx{"edx", &kvm_cpuid_entry2::edx};
+
+/// Registers whose bits are features: what a guest was shown must be there.
+struct FeatureRegister {
+    uint32_t function;
+    uint32_t index;
+    Register reg;
+};
+constexpr FeatureRegister kFeatureRegisters[] = {
+    {0x1, 0, kEcx},        {0x1, 0, kEdx},        {0x6, 0, kEax},        {0x7, 0, kEbx},
+    {0x7, 0, kEcx},        {0x7, 0, kEdx},        {0x7, 1, kEax},        {0x7, 2, kEdx},
+    {0xd, 0, kEax},        {0xd, 1, kEax},        {0xd, 1, kEcx},        {0x40000001, 0, kEax},
+    {0x80000001, 0, kEcx}, {0x80000001, 0, kEdx}, {0x80000008, 0, kEbx}, {0x80000021, 0, kEax},
+    {0x80000021, 0, kEcx},
+};
+/// Registers that must be equal: the vendor, and KVM's signature.
+constexpr FeatureRegister kIdentityRegisters[] = {
+    {0x0, 0, kEbx},        {0x0, 0, kEcx},        {0x0, 0, kEdx},
+    {0x40000000, 0, kEbx}, {0x40000000, 0, kEcx}, {0x40000000, 0, kEdx},
+};
+
+uint32_t value_in(std::span<const kvm_cpuid_entry2> leaves, const FeatureRegister& which) {
+    for (const kvm_cpuid_entry2& leaf : leaves)
+        if (leaf.function == which.function && leaf.index == which.index)
+            return leaf.*which.reg.value;
+    return 0;
+}
+
+Error unlike(const kvm_cpuid_entry2& leaf, const Register& reg, std::string_view what) {
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("CPUID leaf {:#x}, index {}, {}: {}", uint32_t{leaf.function},
+                             uint32_t{leaf.index}, reg.name, what)};
+}
+
+/// Of registers that the baseline shows nothing of, only AMD's count of cores isn't zero.
+Status check_hidden_registers(const kvm_cpuid_entry2& leaf) {
+    const LeafMask& mask = *find_mask(leaf);
+    const std::pair<Register, uint32_t> registers[] = {
+        {kEax, mask.eax}, {kEbx, mask.ebx}, {kEcx, mask.ecx}, {kEdx, mask.edx}};
+    for (const auto& [reg, shown] : registers) {
+        if (leaf.function == 0x80000008 && reg.value == kEcx.value) continue;
+        if (shown == 0 && leaf.*reg.value != 0)
+            return unlike(leaf, reg,
+                          fmt::format("{:#x}, which no baseline shows", leaf.*reg.value));
+    }
+    return ok();
+}
+
+Status check_leaf(const kvm_cpuid_entry2& leaf, std::span<const kvm_cpuid_entry2> host) {
+    constexpr uint32_t kAddressBits = 0xff;
+    if (find_mask(leaf) == nullptr) {
+        return Error{ErrorCode::kUnsupported,
+                     fmt::format("CPUID leaf {:#x}, index {}: not in the baseline {}",
+                                 uint32_t{leaf.function}, uint32_t{leaf.index}, kCpuBaseline)};
+    }
+    TRY(check_hidden_registers(leaf));
+    const auto is_of = [&](const FeatureRegister& which) {
+        return which.function == leaf.function && which.index == leaf.index;
+    };
+    for (const FeatureRegister& which : kFeatureRegisters) {
+        if (!is_of(which)) continue;
+        const uint32_t missing = leaf.*which.reg.value & ~value_in(host, which);
+        if (missing != 0)
+            return unlike(leaf, which.reg, fmt::format("this host lacks the bits {:#x}", missing));
+    }
+    for (const FeatureRegister& which : kIdentityRegisters) {
+        if (!is_of(which)) continue;
+        const uint32_t here = value_in(host, which);
+        if (leaf.*which.reg.value != here) {
+            return unlike(leaf, which.reg,
+                          fmt::format("{:#x}, this host has {:#x}", leaf.*which.reg.value, here));
+        }
+    }
+    if (leaf.function == 0x80000008) {
+        const uint32_t here = value_in(host, {0x80000008, 0, kEax}) & kAddressBits;
+        const uint32_t saved = leaf.eax & kAddressBits;
+        if (saved > here) {
+            return unlike(
+                leaf, kEax,
+                fmt::format("{} bits of physical address, this host has {}", saved, here));
+        }
+    }
+    return ok();
+}
+
 }  // namespace
+
+Status check_cpuid(std::span<const kvm_cpuid_entry2> saved,
+                   std::span<const kvm_cpuid_entry2> host) {
+    for (const kvm_cpuid_entry2& leaf : saved) {
+        TRY(check_leaf(leaf, host));
+    }
+    return ok();
+}
 
 uint64_t supported_xcr0(std::span<const kvm_cpuid_entry2> leaves) {
     for (const kvm_cpuid_entry2& entry : leaves)

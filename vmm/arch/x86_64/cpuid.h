@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "vmm/kvm/kvm_headers.h"
 
 namespace drupe::arch {
@@ -33,5 +34,11 @@ struct CpuidOptions {
 /// The leaves for one vCPU, from KVM_GET_SUPPORTED_CPUID's.
 [[nodiscard]] std::vector<kvm_cpuid_entry2> baseline_cpuid(
     std::span<const kvm_cpuid_entry2> supported, const CpuidOptions& options);
+
+/// Whether a vCPU that was shown `saved` can go on where a new one is shown `host` (both from
+/// baseline_cpuid(), `saved` possibly of another host, or of anybody's making): kUnsupported if a
+/// feature, the vendor or a leaf isn't had here; the message names leaf and register.
+[[nodiscard]] Status check_cpuid(std::span<const kvm_cpuid_entry2> saved,
+                                 std::span<const kvm_cpuid_entry2> host);
 
 }  // namespace drupe::arch

@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <optional>
+#include <string>
 
 namespace drupe::arch {
 namespace {
@@ -118,6 +119,54 @@ TEST(CpuidTest, OnlyTheThirdLevelCacheIsShared) {
         EXPECT_EQ((find(shown, function, 3)->eax >> 14) & 0xfff, 3U);
     }
     EXPECT_EQ(find(shown, 4, 0)->eax >> 26, 3U);
+}
+
+std::string why_not(std::span<const kvm_cpuid_entry2> saved,
+                    std::span<const kvm_cpuid_entry2> host) {
+    const Status status = check_cpuid(saved, host);
+    return status ? "" : status.error().message;
+}
+
+TEST(CpuidTest, AVcpuGoesOnWhereEverythingThatItWasShownIs) {
+    const auto shown = baseline_cpuid(everything(), {1, 2, true});
+    EXPECT_EQ(why_not(shown, shown), "");
+    auto saved = shown;
+    for (kvm_cpuid_entry2& entry : saved) {
+        if (entry.function == 1) entry.ecx &= ~(1U << 28);  // no AVX
+        if (entry.function == 4) entry.ebx = 5;             // other caches
+    }
+    EXPECT_EQ(why_not(saved, shown), "") << "a host may have more";
+    EXPECT_EQ(why_not(shown, saved),
+              "CPUID leaf 0x1, index 0, ecx: this host lacks the bits 0x10000000");
+}
+
+TEST(CpuidTest, WhatAHostLacksIsNamedByLeafAndRegister) {
+    const auto host = baseline_cpuid(everything(), {0, 1, true});
+    const auto with = [&](uint32_t function, uint32_t index, uint32_t kvm_cpuid_entry2::*reg,
+                          uint32_t value) {
+        auto saved = host;
+        for (kvm_cpuid_entry2& entry : saved)
+            if (entry.function == function && entry.index == index) entry.*reg = value;
+        return why_not(saved, host);
+    };
+    EXPECT_EQ(with(7, 0, &kvm_cpuid_entry2::ebx, 1U << 16 | 1),
+              "CPUID leaf 0x7, index 0, ebx: this host lacks the bits 0x10000");
+    EXPECT_EQ(with(0xd, 0, &kvm_cpuid_entry2::eax, 0xe7),
+              "CPUID leaf 0xd, index 0, eax: this host lacks the bits 0xe0");
+    EXPECT_EQ(with(0, 0, &kvm_cpuid_entry2::ebx, 0x756e6547),
+              "CPUID leaf 0x0, index 0, ebx: 0x756e6547, this host has 0xffffffff");
+    EXPECT_EQ(with(7, 1, &kvm_cpuid_entry2::edx, 1),
+              "CPUID leaf 0x7, index 1, edx: 0x1, which no baseline shows");
+    auto narrow = host;
+    for (kvm_cpuid_entry2& entry : narrow)
+        if (entry.function == 0x80000008) entry.eax = 40;
+    EXPECT_EQ(
+        why_not(host, narrow),
+        "CPUID leaf 0x80000008, index 0, eax: 255 bits of physical address, this host has 40");
+    const std::vector<kvm_cpuid_entry2> pmu{leaf(0xa)};
+    EXPECT_EQ(why_not(pmu, host), "CPUID leaf 0xa, index 0: not in the baseline drupe-v1");
+    const std::vector<kvm_cpuid_entry2> amx{leaf(0xd, 18)};
+    EXPECT_EQ(why_not(amx, host), "CPUID leaf 0xd, index 18: not in the baseline drupe-v1");
 }
 
 }  // namespace
