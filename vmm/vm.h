@@ -156,7 +156,8 @@ class Vm {
     /// Has KVM note which pages the guest writes (it costs the guest a fault for each). What this
     /// process writes into RAM, as devices do, isn't noted.
     [[nodiscard]] Status log_dirty_pages(bool on);
-    /// What was written since the last call or since log_dirty_pages(true).
+    /// What was written since the last call or since log_dirty_pages(true), and pages that KVM made
+    /// writable in that time.
     [[nodiscard]] Result<PageBitmaps> take_dirty_pages();
 
   private:

@@ -43,6 +43,11 @@ class GuestSlice {
         if (n != 0) std::memcpy(host_, data.data(), n);
         return n;
     }
+    /// Whether all bytes are zero; true if there are none.
+    [[nodiscard]] bool is_zero() const {
+        return size_ == 0 ||
+               (host_[0] == std::byte{0} && std::memcmp(host_, host_ + 1, size_ - 1) == 0);
+    }
     void fill_zero() const {
         if (size_ != 0) std::memset(host_, 0, size_);
     }

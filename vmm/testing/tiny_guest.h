@@ -26,6 +26,10 @@ class Code {
         for (const int byte : bytes) bytes_.push_back(static_cast<std::byte>(byte));
         return *this;
     }
+    Code& append(const Code& other) {
+        bytes_.insert(bytes_.end(), other.bytes_.begin(), other.bytes_.end());
+        return *this;
+    }
     Code& imm32(uint32_t value) {
         for (int i = 0; i < 4; ++i) bytes_.push_back(static_cast<std::byte>(value >> (8 * i)));
         return *this;

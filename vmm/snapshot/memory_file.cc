@@ -1,0 +1,204 @@
+#include "vmm/snapshot/memory_file.h"
+
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <utility>
+
+#include "base/codec.h"
+
+namespace drupe {
+namespace {
+
+constexpr uint64_t kPage = 4096;
+/// So many pages that needn't be written are, if that saves a system call and an extent.
+constexpr uint64_t kBridge = 3;
+constexpr uint64_t kMaxWriteBytes = 16 << 20;
+/// A mapping costs the kernel more than reading so few pages; and it gives a process 65530.
+constexpr uint64_t kMinMappedPages = 16;
+constexpr uint64_t kMaxMappings = 16384;
+
+/// Adds a run, or makes the last one longer if the gap is small.
+void add_run(std::vector<PageRun>& runs, uint64_t first, uint64_t count) {
+    if (!runs.empty()) {
+        PageRun& last = runs.back();
+        if (first - (last.first + last.count) <= kBridge) {
+            last.count = first + count - last.first;
+            return;
+        }
+    }
+    runs.push_back({first, count});
+}
+
+bool test(const std::vector<uint64_t>& bitmap, uint64_t page) {
+    return page / 64 < bitmap.size() && (bitmap[page / 64] >> (page % 64) & 1) != 0;
+}
+
+std::vector<PageRun> dirty_runs(const GuestMemory& memory, const PageBitmaps& dirty) {
+    std::vector<PageRun> runs;
+    uint64_t base = 0;
+    size_t index = 0;
+    for (const MemoryRegion& region : memory.regions()) {
+        const uint64_t pages = region.size / kPage;
+        const std::vector<uint64_t>* const bitmap = index < dirty.size() ? &dirty[index] : nullptr;
+        for (uint64_t page = 0; bitmap != nullptr && page < pages; ++page) {
+            if (page % 64 == 0 && page / 64 < bitmap->size() && (*bitmap)[page / 64] == 0)
+                page += 63;  // and one more by the loop
+            else if (test(*bitmap, page))
+                add_run(runs, base + page, 1);
+        }
+        base += pages;
+        ++index;
+    }
+    return runs;
+}
+
+/// Calls each(slice, first page) for the pieces of a run, none across two regions.
+template <class Each>
+Status for_pieces(const GuestMemory& memory, PageRun run, const Each& each) {
+    uint64_t base = 0;
+    for (const MemoryRegion& region : memory.regions()) {
+        const uint64_t pages = region.size / kPage;
+        const uint64_t first = std::max(run.first, base);
+        const uint64_t end = std::min(run.first + run.count, base + pages);
+        if (first < end) {
+            TRY(each(region.guest_address + (first - base) * kPage, (end - first) * kPage, first));
+        }
+        base += pages;
+    }
+    return ok();
+}
+
+/// All of it, in calls of bounded length.
+template <class Transfer>
+Status transfer_all(GuestSlice slice, uint64_t offset, const char* what, const Transfer& transfer) {
+    while (!slice.empty()) {
+        const iovec part = slice.sub(0, std::min(slice.size(), kMaxWriteBytes))->as_iovec();
+        const ssize_t done = transfer(part, static_cast<off_t>(offset));
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return os_error(fmt::format("memory file: {} at {:#x}", what, offset));
+        if (done == 0)
+            return Error{ErrorCode::kCorrupt, fmt::format("memory file: it ends at {:#x}", offset)};
+        offset += static_cast<uint64_t>(done);
+        slice = *slice.sub(static_cast<size_t>(done), slice.size() - static_cast<size_t>(done));
+    }
+    return ok();
+}
+
+Status write_slice(int fd, const GuestSlice& slice, uint64_t offset) {
+    return transfer_all(slice, offset, "write",
+                        [fd](const iovec& part, off_t at) { return ::pwritev(fd, &part, 1, at); });
+}
+
+Status read_slice(int fd, const GuestSlice& slice, uint64_t offset) {
+    return transfer_all(slice, offset, "read",
+                        [fd](const iovec& part, off_t at) { return ::preadv(fd, &part, 1, at); });
+}
+
+/// Writes what isn't zero of a piece.
+Status write_piece(const GuestSlice& piece, uint64_t first_page, int fd) {
+    std::optional<PageRun> pending;  // of the piece's own pages
+    const auto flush = [&]() -> Status {
+        if (!pending) return ok();
+        const PageRun run = *std::exchange(pending, std::nullopt);
+        return write_slice(fd, *piece.sub(run.first * kPage, run.count * kPage),
+                           (first_page + run.first) * kPage);
+    };
+    for (uint64_t page = 0; page < piece.size() / kPage; ++page) {
+        if (piece.sub(page * kPage, kPage)->is_zero()) continue;
+        if (pending && page - (pending->first + pending->count) > kBridge) {
+            TRY(flush());
+        }
+        if (!pending) pending = PageRun{page, 0};
+        pending->count = page + 1 - pending->first;
+    }
+    return flush();
+}
+
+Status check_file(int fd, uint64_t bytes) {
+    struct stat st {};
+    if (::fstat(fd, &st) < 0) return os_error("memory file: fstat");
+    if (S_ISREG(st.st_mode) && static_cast<uint64_t>(st.st_size) == bytes) return ok();
+    return Error{ErrorCode::kCorrupt,
+                 fmt::format("memory file: {} bytes{}, the machine has {}", st.st_size,
+                             S_ISREG(st.st_mode) ? "" : ", not a regular file", bytes)};
+}
+
+}  // namespace
+
+Result<MemoryPages> write_memory(const GuestMemory& memory, int fd, const PageBitmaps* dirty) {
+    MemoryPages pages;
+    pages.total = memory.total_size() / kPage;
+    pages.runs =
+        dirty != nullptr ? dirty_runs(memory, *dirty) : std::vector<PageRun>{{0, pages.total}};
+    TRY(check_file(fd, 0));
+    if (::ftruncate(fd, static_cast<off_t>(memory.total_size())) < 0)
+        return os_error("memory file: make it as long as RAM");
+    for (const PageRun& run : pages.runs) {
+        TRY(for_pieces(memory, run, [&](uint64_t address, uint64_t size, uint64_t first) {
+            return write_piece(memory.slice(address, size).value(), first, fd);
+        }));
+    }
+    return pages;
+}
+
+Status map_memory(const GuestMemory& memory, int fd, const MemoryPages& pages) {
+    const uint64_t total = memory.total_size() / kPage;
+    if (pages.total != total) {
+        return Error{ErrorCode::kInvalid,
+                     fmt::format("memory file: it is of a machine with {} pages, this one has {}",
+                                 pages.total, total)};
+    }
+    TRY(check_file(fd, total * kPage));
+    const uint64_t min_mapped = std::max(kMinMappedPages, total / kMaxMappings);
+    for (const PageRun& run : pages.runs) {
+        TRY(for_pieces(memory, run, [&](uint64_t address, uint64_t size, uint64_t first) -> Status {
+            if (size / kPage >= min_mapped)
+                return memory.map_private(address, size, fd, first * kPage);
+            return read_slice(fd, memory.slice(address, size).value(), first * kPage);
+        }));
+    }
+    return ok();
+}
+
+std::string encode_memory_pages(const MemoryPages& pages) {
+    Encoder out;
+    out.put(pages.total);
+    out.put(static_cast<uint32_t>(pages.runs.size()));
+    for (const PageRun& run : pages.runs) {
+        out.put(run.first);
+        out.put(run.count);
+    }
+    return out.take();
+}
+
+Result<MemoryPages> decode_memory_pages(std::string_view bytes) {
+    const auto bad = [](std::string_view what) {
+        return Error{ErrorCode::kCorrupt, fmt::format("section {}: {}", kMemorySection, what)};
+    };
+    Decoder in(bytes);
+    MemoryPages pages;
+    pages.total = in.get<uint64_t>();
+    if (pages.total > Vm::kMaxMemory / kPage) return bad("more pages than a machine has");
+    pages.runs.resize(in.get_count(UINT32_MAX, sizeof(PageRun)));
+    uint64_t end = 0;
+    for (PageRun& run : pages.runs) {
+        run.first = in.get<uint64_t>();
+        run.count = in.get<uint64_t>();
+        const bool apart = run.first > end || end == 0;
+        if (!apart || run.count == 0 || run.first > pages.total ||
+            run.count > pages.total - run.first) {
+            return bad("a run of pages that isn't apart from the one before it, or not in RAM");
+        }
+        end = run.first + run.count;
+    }
+    if (!in.at_end()) return bad("it is cut short, or has bytes behind its end");
+    return pages;
+}
+
+}  // namespace drupe
