@@ -13,13 +13,14 @@ Status create_container(const Call& call) {
     TRY(check_platform(call.text("platform")));
     TRY_ASSIGN(const auto body, call.body());
     TRY_ASSIGN(engine::ContainerConfig config, parse_create_body(body));
-    TRY_ASSIGN(const std::string endpoint, parse_endpoint(body));
+    TRY_ASSIGN(const NetworkEndpoint endpoint, parse_endpoint(body));
+    config.network_aliases = endpoint.aliases;
     Json warnings = Json::array();
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
-    const bool named = !endpoint.empty() && endpoint != "default";
+    const bool named = !endpoint.network.empty() && endpoint.network != "default";
     if (named || config.network_mode != "default") {
         TRY_ASSIGN(auto networks, daemon::Networks::open(engine.images().database()));
-        TRY(choose_network(networks, endpoint, config));
+        TRY(choose_network(networks, endpoint.network, config));
     }
     std::string name = call.text("name");
     if (name.starts_with('/')) name.erase(0, 1);  // as inspect shows it

@@ -56,7 +56,10 @@ TEST_F(ContainerNetworkTest, AnUnknownOneASecondOneAndTheHostsAreRefused) {
 }
 
 TEST(EndpointTest, ABodyNamesOneNetworkAtMost) {
-    const auto endpoint = [](const char* text) { return parse_endpoint(json::parse(text)); };
+    const auto endpoint = [](const char* text) -> Result<std::string> {
+        TRY_ASSIGN(const NetworkEndpoint parsed, parse_endpoint(json::parse(text)));
+        return parsed.network;
+    };
     EXPECT_EQ(value_of(endpoint(R"({})")), "");
     EXPECT_EQ(value_of(endpoint(R"({"NetworkingConfig":{"EndpointsConfig":null}})")), "");
     EXPECT_EQ(value_of(endpoint(R"({"NetworkingConfig":{"EndpointsConfig":{"n":null}}})")), "n");
@@ -65,6 +68,12 @@ TEST(EndpointTest, ABodyNamesOneNetworkAtMost) {
               "");
     EXPECT_FAILS(endpoint(R"({"NetworkingConfig":{"EndpointsConfig":{"a":{},"b":{}}}})"),
                  kUnsupported, "EndpointsConfig");
+}
+
+TEST(EndpointTest, ItsAliasesAreKept) {
+    const auto endpoint = parse_endpoint(
+        json::parse(R"({"NetworkingConfig":{"EndpointsConfig":{"n":{"Aliases":["web","app"]}}}})"));
+    EXPECT_EQ(value_of(endpoint).aliases, (std::vector<std::string>{"web", "app"}));
 }
 
 }  // namespace

@@ -349,23 +349,27 @@ Result<engine::RestartPolicy> parse_restart_policy(const json& value) {
     return policy;
 }
 
-Result<std::string> parse_endpoint(const json& body) {
+Result<NetworkEndpoint> parse_endpoint(const json& body) {
     JsonReader in(body);
     const json* networking = in.object("NetworkingConfig");
     bool network_disabled = false;
     in.get("NetworkDisabled", network_disabled);
     TRY(in.status());
-    if (networking == nullptr) return std::string();
+    NetworkEndpoint out;
+    if (networking == nullptr) return out;
     TRY(refuse_networking(*networking));
     const auto endpoints = networking->find("EndpointsConfig");
-    if (network_disabled || endpoints == networking->end() || endpoints->empty()) {
-        return std::string();
-    }
+    if (network_disabled || endpoints == networking->end() || endpoints->empty()) return out;
     if (endpoints->size() > 1) {
         return not_yet(fmt::format("several networks of a container (EndpointsConfig: {})",
                                    endpoints->size()));
     }
-    return endpoints->begin().key();
+    out.network = endpoints->begin().key();
+    if (endpoints->begin()->is_null()) return out;
+    JsonReader endpoint(*endpoints->begin());
+    endpoint.get_list("Aliases", out.aliases, kMaxItems);
+    TRY(endpoint.status());
+    return out;
 }
 
 Result<ContainerConfig> parse_create_body(const json& body) {

@@ -11,9 +11,13 @@ namespace drupe::endpoints {
 /// (yet).
 [[nodiscard]] Result<engine::ContainerConfig> parse_create_body(const nlohmann::json& body);
 
-/// The one network that the body's NetworkingConfig names; empty: none. kUnsupported: several, or
-/// an option of its that isn't honoured.
-[[nodiscard]] Result<std::string> parse_endpoint(const nlohmann::json& body);
+struct NetworkEndpoint {
+    std::string network;  ///< Empty: none is named.
+    std::vector<std::string> aliases;
+};
+/// The one network that the body's NetworkingConfig names. kUnsupported: several, or an option of
+/// its that isn't honoured.
+[[nodiscard]] Result<NetworkEndpoint> parse_endpoint(const nlohmann::json& body);
 
 /// {"Name": "on-failure", "MaximumRetryCount": 3}
 [[nodiscard]] Result<engine::RestartPolicy> parse_restart_policy(const nlohmann::json& value);

@@ -213,8 +213,6 @@ TEST(CreateBodyTest, RefusesTheRestByName) {
          "drupe.kernel"},
         {R"({"Image":"i","NetworkingConfig":{"EndpointsConfig":{"n":{"IPAMConfig":{"IPv4Address":"1.2.3.4"}}}}})",
          ErrorCode::kUnsupported, "IPAMConfig"},
-        {R"({"Image":"i","NetworkingConfig":{"EndpointsConfig":{"n":{"Aliases":["web"]}}}})",
-         ErrorCode::kUnsupported, "Aliases"},
         {R"({"Image":"i","NetworkingConfig":{"EndpointsConfig":{"n":{"GwPriority":-1}}}})",
          ErrorCode::kUnsupported, "GwPriority"},
         {R"({"Image":"i","NetworkingConfig":{"EndpointsConfig":{"a":{},"b":{}}}})",

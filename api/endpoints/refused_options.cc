@@ -217,8 +217,8 @@ Status refuse_networking(const json& networking) {
         if (!endpoint.is_object()) {
             return Error{ErrorCode::kInvalid, "EndpointsConfig: an object is expected"};
         }
-        for (const char* name : {"IPAMConfig", "MacAddress", "Links", "Aliases", "DriverOpts",
-                                 "GwPriority", "IPAddress"}) {
+        for (const char* name :
+             {"IPAMConfig", "MacAddress", "Links", "DriverOpts", "GwPriority", "IPAddress"}) {
             const auto found = endpoint.find(name);
             if (found != endpoint.end() && !says_nothing(*found)) return refused(name, kNetwork);
         }

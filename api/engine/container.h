@@ -85,6 +85,7 @@ struct ContainerConfig {
     std::vector<std::string> on_build;       ///< Of an image that is committed; words only.
     /// "none", "default", "bridge", or a network's name or id. No network carries packets yet.
     std::string network_mode = "default";
+    std::vector<std::string> network_aliases;  ///< Its names there; words only.
 
     bool tty = false;
     bool open_stdin = false;

@@ -130,6 +130,7 @@ std::string to_json(const ContainerConfig& config) {
         {"exposed_ports", config.exposed_ports},
         {"on_build", config.on_build},
         {"network_mode", config.network_mode},
+        {"network_aliases", config.network_aliases},
         {"tty", config.tty},
         {"open_stdin", config.open_stdin},
         {"stdin_once", config.stdin_once},
@@ -208,6 +209,7 @@ Result<ContainerConfig> parse_container_config(std::string_view text) {
     in.get_list("exposed_ports", config.exposed_ports, kMaxItems);
     in.get_list("on_build", config.on_build, kMaxItems);
     in.get("network_mode", config.network_mode);
+    in.get_list("network_aliases", config.network_aliases, kMaxItems);
     read_policies(in, config);
     in.get("kernel", config.kernel);
     in.get("kernel_args", config.kernel_args);

@@ -229,8 +229,9 @@ std::string_view network_name(const ContainerConfig& config) {
 }
 
 nlohmann::ordered_json networks_json(const ContainerConfig& config) {
+    const json aliases = config.network_aliases.empty() ? json() : json(config.network_aliases);
     const json endpoint{
-        {"IPAMConfig", nullptr},   {"Links", nullptr},         {"Aliases", nullptr},
+        {"IPAMConfig", nullptr},   {"Links", nullptr},         {"Aliases", aliases},
         {"MacAddress", ""},        {"DriverOpts", nullptr},    {"GwPriority", 0},
         {"NetworkID", ""},         {"EndpointID", ""},         {"Gateway", ""},
         {"IPAddress", ""},         {"IPPrefixLen", 0},         {"IPv6Gateway", ""},
