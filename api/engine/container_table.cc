@@ -152,10 +152,7 @@ Status ContainerTable::take_name(Container& container) {
 /// A write transaction that survives the death of any process, and of a power cut all but the last
 /// of them: containers come and go too often to wait for a disk each time.
 Status ContainerTable::change(const std::function<Status()>& work) {
-    TRY(db_->execute("PRAGMA synchronous = NORMAL"));
-    auto done = db_->transaction(work);
-    TRY(db_->execute("PRAGMA synchronous = FULL"));
-    return done;
+    return db_->transaction(work);
 }
 
 Status ContainerTable::insert(Container& container) {
