@@ -21,8 +21,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         std::memcpy(&extents, content.data() + kExtentCountAt, sizeof extents);
         const LayerLayout layout = layout_of(data_blocks % (1 << 20), extents);
         if (layout.index <= size && layout.index_bytes <= size - layout.index) {
-            const uint32_t crc =
-                crc32c(std::as_bytes(std::span(content).subspan(layout.index, layout.index_bytes)));
+            const uint32_t crc = drupe::crc32c(
+                std::as_bytes(std::span(content).subspan(layout.index, layout.index_bytes)));
             std::memcpy(content.data() + kIndexCrcAt, &crc, sizeof crc);
         }
         content.replace(0, kBlock, seal_block(content.substr(0, kBlock - 4)));

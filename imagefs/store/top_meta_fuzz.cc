@@ -13,7 +13,8 @@ using namespace drupe::imagefs;
 /// Puts the CRC of a record of `length` bytes right.
 void fix_record(std::string& content, size_t at, size_t length) {
     if (at + length > content.size()) return;
-    const uint32_t crc = crc32c(std::as_bytes(std::span(content).subspan(at + 4, length - 4)));
+    const uint32_t crc =
+        drupe::crc32c(std::as_bytes(std::span(content).subspan(at + 4, length - 4)));
     std::memcpy(content.data() + at, &crc, sizeof crc);
 }
 
