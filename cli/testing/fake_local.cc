@@ -8,11 +8,14 @@ namespace drupe::engine {
 Result<Local> open_local() {
     TRY_ASSIGN(Paths paths, find_paths());
     // Any file will do for what only a real monitor looks into.
-    paths.monitor = paths.kvm = "/dev/null";
+    paths.kvm = "/dev/null";
+    paths.monitor = DRUPE_FAKE_MONITOR;
     paths.initrd = paths.kernel = "/proc/self/exe";  // a regular one
     Local local;
     TRY_ASSIGN(local.images, Images::open(paths));
-    local.launcher = std::make_unique<testing::FakeLauncher>();
+    auto launcher = std::make_unique<testing::FakeLauncher>();
+    launcher->runs_program = true;
+    local.launcher = std::move(launcher);
     Engine::Options options;
     options.paths = std::move(paths);
     TRY_ASSIGN(local.engine, Engine::open(std::move(options), *local.images, *local.launcher));

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -308,11 +309,40 @@ class FakeMonitor {
 };
 
 /// Only what the configuration names may be open, as behind the real launcher.
-void close_others(const MonitorConfig& config) {
-    const auto keep = named_fds(config);
+void close_others(const std::vector<int>& keep) {
     for (int fd = 3; fd < 1024; ++fd) {
         if (std::find(keep.begin(), keep.end(), fd) == keep.end()) ::close(fd);
     }
+}
+
+/// Its output must not keep a test's pipe open; what it complains about is on stderr.
+void leave_streams() {
+    ::signal(SIGPIPE, SIG_IGN);
+    ::setpgid(0, 0);
+    const int null = ::open("/dev/null", O_RDWR);
+    ::dup2(null, 0);
+    ::dup2(null, 1);
+    ::close(null);
+}
+
+Result<Fd> make_config_file(const MonitorConfig& config) {
+    Fd fd(::memfd_create("config", MFD_CLOEXEC));
+    if (!fd.valid()) return os_error("memfd_create");
+    const std::string text = to_json(config);
+    TRY(write_exact(fd.get(), std::as_bytes(std::span(text)), 0));
+    return fd;
+}
+
+/// Between a fork and an exec: no memory is allocated.
+[[noreturn]] void become(const char* program, const std::vector<int>& keep, int config_fd) {
+    close_others(keep);
+    leave_streams();
+    for (const int fd : keep) ::fcntl(fd, F_SETFD, 0);
+    char digits[] = {static_cast<char>('0' + config_fd / 100 % 10),
+                     static_cast<char>('0' + config_fd / 10 % 10),
+                     static_cast<char>('0' + config_fd % 10), '\0'};
+    ::execl(program, program, "--config-fd", digits, nullptr);
+    _exit(98);
 }
 
 }  // namespace
@@ -320,6 +350,13 @@ void close_others(const MonitorConfig& config) {
 Result<pid_t> FakeLauncher::launch(const LaunchSpec& spec) {
     if (!fail_with.empty()) return Error{ErrorCode::kUnsupported, fail_with};
     last = spec;
+    auto keep = named_fds(spec.config);
+    Fd config;
+    if (runs_program) {
+        check(spec);
+        TRY_ASSIGN(config, make_config_file(spec.config));
+        keep.push_back(config.get());
+    }
     TRY_ASSIGN(FdPair ready, make_pipe());
     const pid_t pid = ::fork();
     if (pid < 0) return os_error("fork");
@@ -330,16 +367,23 @@ Result<pid_t> FakeLauncher::launch(const LaunchSpec& spec) {
         TRY(read_all(ready.first.get(), 1));
         return pid;
     }
-    ::signal(SIGPIPE, SIG_IGN);
-    ::setpgid(0, 0);
-    close_others(spec.config);
-    // Its output must not keep a test's pipe open; what it complains about is on stderr.
-    const int null = ::open("/dev/null", O_RDWR);
-    ::dup2(null, 0);
-    ::dup2(null, 1);
-    ::close(null);
+    if (runs_program) become(spec.program.c_str(), keep, config.get());
+    close_others(keep);
+    leave_streams();
     check(spec);
     FakeMonitor(spec.config).run();
+}
+
+void run_fake_monitor(int config_fd) {
+    constexpr size_t kMaxConfigBytes = 4 << 20;
+    ::signal(SIGPIPE, SIG_IGN);
+    ::lseek(config_fd, 0, SEEK_SET);
+    const auto text = read_all(config_fd, kMaxConfigBytes);
+    require(text.has_value(), "configuration");
+    auto config = parse_monitor_config(text.value());
+    require(config.has_value(), "configuration");
+    ::close(config_fd);
+    FakeMonitor(config.value()).run();
 }
 
 Status FakeLauncher::kill_all(const std::string& /*id*/) {

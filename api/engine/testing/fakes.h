@@ -57,6 +57,9 @@ class FakeLauncher final : public MonitorLauncher {
     [[nodiscard]] Status limit_cpu(const std::string& id, uint32_t cpu_percent) override;
     [[nodiscard]] Result<std::vector<std::string>> leftovers() override;
 
+    /// Each monitor is a process of LaunchSpec::program, as real ones are; else it is a fork, which
+    /// a process with more threads can't have: its allocator may be locked.
+    bool runs_program = false;
     uint32_t cpu_percent = 0;       ///< As last limited.
     std::string fail_with;          ///< The next launches fail with this message.
     std::set<std::string> stuck;    ///< Ids that release() fails for.
@@ -64,5 +67,8 @@ class FakeLauncher final : public MonitorLauncher {
     LaunchSpec last;                ///< Its descriptors' numbers mean nothing any more.
     std::vector<pid_t> pids;
 };
+
+/// What a forked monitor does, with the configuration on a descriptor.
+[[noreturn]] void run_fake_monitor(int config_fd);
 
 }  // namespace drupe::engine::testing
