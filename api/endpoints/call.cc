@@ -138,6 +138,7 @@ Result<nlohmann::json> Call::body() const {
                                  type.substr(0, 64))};
     }
     auto json = parse_json(text);
+    if (json && json.value().is_null()) return nlohmann::json::object();  // of older clients
     if (!json || !json.value().is_object()) {
         return Error{ErrorCode::kInvalid, "invalid JSON: the body has to be one JSON object"};
     }
