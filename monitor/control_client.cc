@@ -69,19 +69,19 @@ Result<ControlClient> ControlClient::connect(const std::string& socket_path, std
     std::memcpy(address.sun_path, socket_path.c_str(), socket_path.size() + 1);
     Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     if (!socket.valid()) return os_error("socket");
-    limit_sends(socket.get(), send_timeout);
+    ControlClient client(std::move(socket), std::move(monitor), send_timeout);
     int connected = 0;
     do {
         connected =
-            ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+            ::connect(client.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
     } while (connected < 0 && errno == EINTR);
     if (connected < 0) {
-        if (errno == EAGAIN) return too_busy(monitor, "connection");
+        if (errno == EAGAIN) return too_busy(client.monitor_, "connection");
         Error error = os_error("connect to " + socket_path);
         if (error.os_errno == ECONNREFUSED) error.code = ErrorCode::kNotFound;
         return error;
     }
-    return ControlClient(std::move(socket), std::move(monitor), send_timeout);
+    return client;
 }
 
 Result<uint64_t> ControlClient::send(control::Request request) {

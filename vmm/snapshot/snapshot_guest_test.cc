@@ -122,10 +122,12 @@ TEST(SnapshotTest, TheTscNeverGoesBack) {
     move(first, second);
     ASSERT_TRUE(second.port->wait_for(40));
     ASSERT_TRUE(second.vm().pause());
+    // One of the pairs may have been cut in two by the move.
+    const bool cut = first.port->count() % 2 != 0;
     auto words = first.port->accesses();
-    if (words.size() == RecordingDevice::kKept) GTEST_SKIP() << "this guest was too fast to record";
+    words.resize(words.size() / 2 * 2);
     const auto more = second.port->accesses();
-    words.insert(words.end(), more.begin(), more.end());
+    words.insert(words.end(), more.begin() + (cut ? 1 : 0), more.end());
     uint64_t last = 0;
     for (size_t i = 0; i + 1 < words.size(); i += 2) {
         const uint64_t tsc = words[i].value | words[i + 1].value << 32;
@@ -149,7 +151,7 @@ TEST(SnapshotTest, TscsGoOnFromTheirValuesAsFarApartAsTheyWere) {
         if (vcpu.tsc_offset) vcpu.tsc_offset = *vcpu.tsc_offset + kYear;
     }
     state.vcpus[1].tsc += kAhead;
-    if (!state.vcpus[1].tsc_offset) GTEST_SKIP() << "this host has no KVM_VCPU_TSC_OFFSET";
+    ASSERT_TRUE(state.vcpus[1].tsc_offset) << "no KVM_VCPU_TSC_OFFSET: Linux 5.16 has it";
     state.vcpus[1].tsc_offset = *state.vcpus[1].tsc_offset + kAhead;
 
     TinyGuest second(two);
@@ -201,22 +203,18 @@ bool keeps_registers(const Code& load, const Code& store, TinyGuest& second) {
 
 TEST(SnapshotTest, VectorRegistersComeBack) {
     TinyGuest second;
-    if (!keeps_registers(Code().raw({0x0f, 0x10, 0x0f}),        // movups xmm1, [rdi]
-                         Code().raw({0x0f, 0x11, 0x4f, 0x30}),  // movups [rdi + 0x30], xmm1
-                         second)) {
-        GTEST_SKIP() << "this host has no SSE in ring 0";
-    }
+    ASSERT_TRUE(keeps_registers(Code().raw({0x0f, 0x10, 0x0f}),        // movups xmm1, [rdi]
+                                Code().raw({0x0f, 0x11, 0x4f, 0x30}),  // movups [rdi + 0x30], xmm1
+                                second));
     EXPECT_EQ(second.vm().memory().read<uint64_t>(kData + 0x30), 0x8877665544332211U);
     EXPECT_EQ(second.vm().memory().read<uint64_t>(kData + 0x38), 0x01ffeeddccbbaa99U);
 }
 
 TEST(SnapshotTest, TheFloatingPointStackComesBack) {
     TinyGuest second;
-    if (!keeps_registers(Code().raw({0xd9, 0x47, 0x10}),  // fld dword [rdi + 16]: 1.5
-                         Code().raw({0xd9, 0x5f, 0x30}),  // fstp dword [rdi + 0x30]
-                         second)) {
-        GTEST_SKIP() << "this host has no x87 in ring 0";
-    }
+    ASSERT_TRUE(keeps_registers(Code().raw({0xd9, 0x47, 0x10}),  // fld dword [rdi + 16]: 1.5
+                                Code().raw({0xd9, 0x5f, 0x30}),  // fstp dword [rdi + 0x30]
+                                second));
     EXPECT_EQ(second.vm().memory().read<uint32_t>(kData + 0x30), 0x3fc00000U);
 }
 
