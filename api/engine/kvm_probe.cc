@@ -65,8 +65,7 @@ Result<KvmProbe> probe_kvm(const std::string& path) {
     }
     probe.run = ring0::measure(vcpu.get(), *static_cast<const kvm_run*>(shared.get()));
     if (probe.run.os_errno != 0) {
-        errno = probe.run.os_errno;
-        return os_error("KVM_RUN");
+        return os_error("KVM_RUN", probe.run.os_errno);
     }
     if (probe.run.exit_reason != KVM_EXIT_IO) {
         return Error{ErrorCode::kUnsupported, "KVM_RUN: ring-0 code ended with reason " +
