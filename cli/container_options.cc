@@ -58,7 +58,9 @@ void ContainerOptions::declare(Args& args) {
                "More of the kernel's command line, as in \"mitigations=off\"");
     args.flag("--console", console_, "Show the kernel's log on standard error");
     args.flag("--timing", timing_, "Print where the time went, on standard error");
-    args.value("--boot", "HOW", boot_, "How its machine starts: cold (default)");
+    args.value("--boot", "HOW", boot_,
+               "How its machine starts: from a template (default), or cold: with a\n"
+               "kernel of its own from the first instruction on");
     args.value("--cidfile", "FILE", id_file_, "Write its id to a file");
     args.value("--pull", "WHEN", pull_,
                "Get the image from its registry: missing (default), always or never");
@@ -198,10 +200,7 @@ Result<engine::ContainerConfig> ContainerOptions::build() {
     if (cpus_) {
         TRY_ASSIGN(config.nano_cpus, parse_cpus(*cpus_));
     }
-    if (boot_ != "cold") {
-        return Error{ErrorCode::kInvalid,
-                     fmt::format("--boot {}: there is only 'cold' so far", boot_)};
-    }
+    config.boot = boot_;
     if (!kernel_.empty()) {
         std::array<char, PATH_MAX> path{};
         if (::realpath(kernel_.c_str(), path.data()) == nullptr) {

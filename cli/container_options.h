@@ -75,7 +75,7 @@ class ContainerOptions {
     std::optional<uint32_t> stop_timeout_s_;
     std::string kernel_;
     std::string kernel_args_;
-    std::string boot_ = "cold";
+    std::string boot_;
     std::string id_file_;
     std::string pull_ = "missing";
     std::string platform_;

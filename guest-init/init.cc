@@ -60,7 +60,10 @@ Status Init::run() {
 }
 
 void Init::connect() {
-    reconnect_ = loop_->after(kReconnectPause, [this] {
+    // At once if the lost connection was one: a host that went on from a snapshot waits for it.
+    const auto pause =
+        std::exchange(may_reconnect_, false) ? std::chrono::milliseconds(0) : kReconnectPause;
+    reconnect_ = loop_->after(pause, [this] {
         Result<Fd> control = platform_.connect_control();
         if (control)
             say_hello(std::move(control).value());
@@ -116,7 +119,7 @@ bool Init::welcome(const protocol::Parsed& frame) {
     if (!welcome || welcome->version < protocol::kMinVersion ||
         welcome->version > protocol::kVersion)
         return false;
-    welcomed_ = true;
+    welcomed_ = may_reconnect_ = true;
     for (const auto& [id, session] : sessions_)
         if (session.exit()) announce(*session.exit());
     return true;

@@ -72,6 +72,7 @@ class Init {
     std::unique_ptr<EventLoop> loop_;
     std::unique_ptr<protocol::FrameSocket> control_;
     bool welcomed_ = false;
+    bool may_reconnect_ = false;
     EventLoop::Watch reconnect_;
     std::unique_ptr<StreamListener> streams_;
     Fd child_signal_;

@@ -152,6 +152,18 @@ Status machine_from_json(const json& value, MonitorConfig& config) {
     return in.status();
 }
 
+json snapshot_to_json(const SnapshotConfig& snapshot) {
+    return {{"state_fd", snapshot.state_fd}, {"memory_fd", snapshot.memory_fd}};
+}
+
+Status snapshot_from_json(const json& value, SnapshotConfig& snapshot) {
+    JsonReader in(value, "snapshot");
+    in.get("state_fd", snapshot.state_fd);
+    in.get("memory_fd", snapshot.memory_fd);
+    if ((snapshot.state_fd < 0) != (snapshot.memory_fd < 0)) in.fail("memory_fd");
+    return in.status();
+}
+
 Status tmpfs_from_json(const json& value, protocol::Start& start) {
     const auto found = value.find("tmpfs");
     if (found == value.end()) return ok();
@@ -246,6 +258,8 @@ Status start_from_json(const json& value, protocol::Start& start) {
 std::string to_json(const MonitorConfig& config) {
     return dump_json({{"id", config.id},
                       {"machine", machine_to_json(config)},
+                      {"restore", snapshot_to_json(config.restore)},
+                      {"save", snapshot_to_json(config.save)},
                       {"root", root_to_json(config)},
                       {"io", io_to_json(config)},
                       {"identity", identity_to_json(config.identity)},
@@ -269,10 +283,13 @@ Result<MonitorConfig> parse_monitor_config(std::string_view text) {
         in.check(read(*object));
     };
     section("machine", [&](const json& o) { return machine_from_json(o, config); });
+    section("restore", [&](const json& o) { return snapshot_from_json(o, config.restore); });
+    section("save", [&](const json& o) { return snapshot_from_json(o, config.save); });
     section("root", [&](const json& o) { return root_from_json(o, config); });
     section("io", [&](const json& o) { return io_from_json(o, config); });
     section("identity", [&](const json& o) { return identity_from_json(o, config.identity); });
-    section("workload", [&](const json& o) { return start_from_json(o, config.workload); });
+    if (!config.save.given())
+        section("workload", [&](const json& o) { return start_from_json(o, config.workload); });
     if (auto status = in.status(); !status)
         return std::move(status).error().wrap("monitor configuration");
     return config;

@@ -41,6 +41,13 @@ struct StdioConfig {
     int stderr_fd = -1;
 };
 
+/// The two files of a snapshot (docs/formats/snapshot.md), as descriptors; -1: none.
+struct SnapshotConfig {
+    int state_fd = -1;
+    int memory_fd = -1;
+    [[nodiscard]] bool given() const { return state_fd >= 0; }
+};
+
 /// All that a drupe-vmm is told, once, as JSON on a descriptor. Every other descriptor it uses is
 /// named here; it opens nothing. The engine that writes it is trusted; parsing is strict all the
 /// same.
@@ -55,6 +62,13 @@ struct MonitorConfig {
     HardwareDescription hardware = HardwareDescription::kDeviceTree;
     std::string kernel_args;  ///< Appended to the command line that the monitor makes.
     std::string kernel_load;  ///< "read" (default), "map": docs/adr/0002-kernel-loading.md.
+
+    /// Read-only files. The machine goes on from there instead of booting; if they can't be used it
+    /// boots all the same, and ExitRecord::marks has "template_refused".
+    SnapshotConfig restore;
+    /// Empty, writable files. The machine becomes a template: it boots, is saved when its guest has
+    /// said Hello, and ends ("saved"). It has neither disk nor workload.
+    SnapshotConfig save;
 
     int console_fd = -1;  ///< The kernel's log goes here; -1: no console, no 8250.
     DiskConfig root_disk;

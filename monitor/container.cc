@@ -88,6 +88,7 @@ void Container::on_hello(const protocol::Hello& hello) {
     log(LogLevel::kDebug, "the guest runs Linux {} on {} CPUs", hello.kernel_release, hello.cpus);
     state_ = State::kStarting;
     timer_.reset();
+    if (config_.save.given()) return save_template();
     const auto reserved_bytes = host_.attach_root_disk();
     if (!reserved_bytes) return end("vmm-error", kCannotStart, reserved_bytes.error().message);
     protocol::Root root = config_.root;
@@ -98,6 +99,27 @@ void Container::on_hello(const protocol::Hello& hello) {
     auto status = agent_->order(config_.workload, kOrderLimit,
                                 [this](const Status& answer) { on_started(answer); });
     if (!status) end("not-started", kCannotStart, status.error().message);
+}
+
+/// The guest is as every container's is before its first order. An order that it must refuse shows
+/// that drupe-init has nothing else to do; what the kernel still has gets a moment.
+void Container::save_template() {
+    const auto save = [this] {
+        host_.save(Fd(config_.save.state_fd), Fd(config_.save.memory_fd),
+                   [this](const Status& status) {
+                       timeline_.mark("saved");
+                       if (!status) return end("vmm-error", kCannotStart, status.error().message);
+                       end("saved", 0, "");
+                   });
+    };
+    const auto status = agent_->order(protocol::Forget{protocol::kWorkloadSession}, kOrderLimit,
+                                      [this, save](const Status& answer) {
+                                          if (answer || answer.error().os_errno != ESRCH)
+                                              return end("agent-lost", kCannotStart,
+                                                         "the guest forgot what it never had");
+                                          timer_ = loop_.after(kTemplateRest, save);
+                                      });
+    if (!status) end("vmm-error", kCannotStart, status.error().message);
 }
 
 /// An order whose failure ends the container before its workload.

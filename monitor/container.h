@@ -35,6 +35,9 @@ class ContainerHost {
     virtual void pause(std::function<void(const Status&)> done) = 0;
     /// Lets them go on; a pause() that isn't done yet fails.
     [[nodiscard]] virtual Status resume() = 0;
+    /// Writes all of the machine but its disks into two empty files (config.h's SnapshotConfig).
+    /// done is called on the loop; the vCPUs stand still then, until resume().
+    virtual void save(Fd state, Fd memory, std::function<void(const Status&)> done) = 0;
     /// KVM's counters, summed over the vCPUs; empty if they aren't read.
     [[nodiscard]] virtual std::map<std::string, uint64_t> statistics() const = 0;
     [[nodiscard]] virtual uint64_t guest_faults() const = 0;
@@ -71,12 +74,15 @@ class Container {
     static constexpr std::chrono::seconds kReconnectLimit{5};
     /// The guest's own limit for a frozen file system.
     static constexpr std::chrono::seconds kFreezeLimit{10};
+    /// Between a template's Hello and its saving.
+    static constexpr std::chrono::milliseconds kTemplateRest{50};
     static constexpr size_t kMaxFinishedExecs = 64;
 
   private:
     enum class State : uint8_t { kBooting, kStarting, kRunning, kStopping, kEnded };
 
     void on_hello(const protocol::Hello& hello);
+    void save_template();
     void on_started(const Status& status);
     void on_exited(const protocol::Exited& exit);
     void on_lost(const Error& error);

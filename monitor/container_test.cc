@@ -114,6 +114,11 @@ class FakeHost final : public ContainerHost {
         vcpu_calls += "resume ";
         return ok();
     }
+    void save(Fd state, Fd memory, std::function<void(const Status&)> done) override {
+        EXPECT_TRUE(state.valid() && memory.valid());
+        vcpu_calls += "save ";
+        done(save_result);
+    }
     std::map<std::string, uint64_t> statistics() const override { return {{"exits", 7}}; }
     uint64_t guest_faults() const override { return 2; }
     std::string last_fault() const override { return ""; }
@@ -124,6 +129,7 @@ class FakeHost final : public ContainerHost {
     std::string disk_calls;
     std::string vcpu_calls;
     Status release_result = ok();
+    Status save_result = ok();
 
   private:
     std::vector<std::thread> threads_;
@@ -190,6 +196,37 @@ TEST_F(ContainerTest, AWorkloadRunsItsOutputIsKeptAndTheGuestHalts) {
     EXPECT_EQ(record.counts.at("workload_started.exits"), 7U);
     EXPECT_EQ(host_.disks_attached, 1);
     EXPECT_NE(log_text().find(R"("log":"hello\n")"), std::string::npos) << log_text();
+}
+
+TEST_F(ContainerTest, ATemplateIsSavedOnceTheGuestHasNothingElseToDo) {
+    FdPair files = std::move(make_pipe()).value();
+    for (const bool saved : {true, false}) {
+        host_.save_result = saved ? ok() : Status(Error{ErrorCode::kIo, "no room"});
+        config_.save = {std::move(files.first.duplicate()).value().release(),
+                        std::move(files.second.duplicate()).value().release()};
+        const ExitRecord record = run([](FakeGuest& guest) {
+            guest.hello();
+            guest.answer(Kind::kForget, ESRCH, "no such session");
+            (void)guest.next();  // until the machine is gone
+        });
+        EXPECT_EQ(record.reason, saved ? "saved" : "vmm-error");
+        EXPECT_EQ(record.status, saved ? 0U : 125U);
+        EXPECT_EQ(record.error, saved ? "" : "no room");
+        loop_ = make_event_loop();
+    }
+    EXPECT_EQ(host_.vcpu_calls, "save save ");
+    EXPECT_EQ(host_.disks_attached, 0);
+}
+
+TEST_F(ContainerTest, ATemplateOfAGuestThatSaysNonsenseIsntSaved) {
+    FdPair files = std::move(make_pipe()).value();
+    config_.save = {files.first.release(), files.second.release()};
+    const ExitRecord record = run([](FakeGuest& guest) {
+        guest.hello();
+        guest.answer(Kind::kForget);
+    });
+    EXPECT_EQ(record.reason, "agent-lost");
+    EXPECT_EQ(host_.vcpu_calls, "");
 }
 
 TEST_F(ContainerTest, AMachineWhoseChangesAreDiscardedEndsWithoutAFlush) {

@@ -24,6 +24,7 @@ MonitorConfig some_config() {
     config.storage_bytes = 1 << 28;
     config.identity.entropy = std::string("\0\xff\x10", 3);
     config.identity.host_name = "box";
+    config.restore = {.state_fd = 9, .memory_fd = 10};
     config.workload.argv = {"sh", "-c", "echo \xff"};
     config.workload.limits = {{7, 1024, UINT64_MAX}};
     return config;
@@ -35,6 +36,8 @@ TEST(MonitorConfigTest, RoundTrips) {
     EXPECT_EQ(parsed.value().root_disk.layer_fds, (std::vector<int>{7, 8}));
     EXPECT_EQ(parsed.value().root_disk.max_top_bytes, 1U << 30);
     EXPECT_EQ(parsed.value().storage_bytes, 1U << 28);
+    EXPECT_EQ(parsed.value().restore.memory_fd, 10);
+    EXPECT_FALSE(parsed.value().save.given());
     EXPECT_EQ(parsed.value().identity.entropy, some_config().identity.entropy);
     EXPECT_EQ(parsed.value().workload.limits[0].hard, UINT64_MAX);
     EXPECT_EQ(parsed.value().hardware, HardwareDescription::kDeviceTree);
@@ -50,6 +53,16 @@ TEST(MonitorConfigTest, ARefusalNamesTheMember) {
     EXPECT_FALSE(parse_monitor_config("{}"));
     EXPECT_FALSE(parse_monitor_config("[1"));
     EXPECT_FALSE(parse_monitor_config(std::string(100000, '[')));
+}
+
+TEST(MonitorConfigTest, ATemplatesMachineHasNoWorkloadAndASnapshotTwoFiles) {
+    MonitorConfig config = some_config();
+    config.workload = {};
+    EXPECT_FALSE(parse_monitor_config(to_json(config)));
+    config.save = {.state_fd = 11, .memory_fd = 12};
+    EXPECT_TRUE(parse_monitor_config(to_json(config)));
+    config.save.memory_fd = -1;
+    EXPECT_FALSE(parse_monitor_config(to_json(config)));
 }
 
 TEST(ExitRecordTest, RoundTripsAndRefusesNonsense) {

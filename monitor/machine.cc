@@ -62,12 +62,30 @@ std::unique_ptr<imagefs::DiskIo> root_disk_io() {
 
 Result<std::unique_ptr<Machine>> Machine::create(EventLoop& loop, const MonitorConfig& config,
                                                  Timeline& timeline) {
+    TRY_ASSIGN(const Kvm kvm, Kvm::create(Fd(config.kvm_fd)));
+    if (config.restore.given()) {
+        auto restored = build(loop, config, timeline, kvm, Origin::kSnapshot);
+        if (restored) return restored;
+        log(LogLevel::kWarn, "the template can't be used, the machine boots: {}",
+            restored.error().message);
+        timeline.mark("template_refused");
+    }
+    return build(loop, config, timeline, kvm, Origin::kKernel);
+}
+
+Result<std::unique_ptr<Machine>> Machine::build(EventLoop& loop, const MonitorConfig& config,
+                                                Timeline& timeline, const Kvm& kvm, Origin origin) {
     auto machine = std::unique_ptr<Machine>(new Machine(loop, config));
-    TRY(machine->create_vm(timeline));
+    TRY(machine->create_vm(kvm, timeline));
     TRY(machine->add_devices());
     timeline.mark("memory_ready");
-    TRY(machine->load_kernel());
-    timeline.mark("kernel_loaded");
+    if (origin == Origin::kSnapshot) {
+        TRY(machine->restore());
+        timeline.mark("restored");
+    } else {
+        TRY(machine->load_kernel());
+        timeline.mark("kernel_loaded");
+    }
     return machine;
 }
 
@@ -75,8 +93,7 @@ Machine::~Machine() {
     if (block_thread_.joinable()) stop();
 }
 
-Status Machine::create_vm(Timeline& timeline) {
-    TRY_ASSIGN(const Kvm kvm, Kvm::create(Fd(config_.kvm_fd)));
+Status Machine::create_vm(const Kvm& kvm, Timeline& timeline) {
     VmConfig vm;
     vm.memory_bytes = config_.memory_bytes;
     vm.vcpus = config_.vcpus;
@@ -172,10 +189,12 @@ Status Machine::start(ThreadHooks hooks, std::function<void(const Stop&)> on_sto
     block_thread_ = std::thread([this, &block_ready, on_block = std::move(hooks.on_block)] {
         ::prctl(PR_SET_NAME, "block");
         const Status status = on_block();
+        if (status) resume_devices(*block_loop_);
         block_ready.set_value(status);
         if (status) block_loop_->run();
     });
     TRY(block_ready.get_future().get());
+    resume_devices(loop_);
     VmHooks vm;
     vm.on_vcpu_thread = [on_vcpu = std::move(hooks.on_vcpu)](uint32_t) { return on_vcpu(); };
     vm.on_stop = [this, on_stop = std::move(on_stop)](const Stop& stop) {

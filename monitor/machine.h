@@ -17,6 +17,7 @@
 #include "monitor/config.h"
 #include "monitor/container.h"
 #include "monitor/timeline.h"
+#include "vmm/snapshot/state_file.h"
 #include "vmm/vm.h"
 
 namespace drupe {
@@ -37,8 +38,8 @@ class Machine final : public ContainerHost {
         std::function<Status()> on_block;
     };
 
-    /// Builds the machine and loads its kernel. The loop outlives the machine. Marks: vm_created,
-    /// memory_ready, kernel_loaded.
+    /// Builds the machine, and restores it from a snapshot or loads its kernel. The loop outlives
+    /// the machine. Marks: vm_created, memory_ready, restored or kernel_loaded, template_refused.
     [[nodiscard]] static Result<std::unique_ptr<Machine>> create(EventLoop& loop,
                                                                  const MonitorConfig& config,
                                                                  Timeline& timeline);
@@ -62,6 +63,7 @@ class Machine final : public ContainerHost {
     void replace_root_disk(control::Disk disk, std::function<void(const Status&)> done) override;
     void pause(std::function<void(const Status&)> done) override;
     [[nodiscard]] Status resume() override;
+    void save(Fd state, Fd memory, std::function<void(const Status&)> done) override;
     [[nodiscard]] std::map<std::string, uint64_t> statistics() const override;
     [[nodiscard]] uint64_t guest_faults() const override;
     [[nodiscard]] std::string last_fault() const override;
@@ -70,12 +72,20 @@ class Machine final : public ContainerHost {
   private:
     Machine(EventLoop& loop, const MonitorConfig& config) : loop_(loop), config_(config) {}
 
-    [[nodiscard]] Status create_vm(Timeline& timeline);
+    enum class Origin : uint8_t { kKernel, kSnapshot };
+    [[nodiscard]] static Result<std::unique_ptr<Machine>> build(EventLoop& loop,
+                                                                const MonitorConfig& config,
+                                                                Timeline& timeline, const Kvm& kvm,
+                                                                Origin origin);
+    [[nodiscard]] Status create_vm(const Kvm& kvm, Timeline& timeline);
     [[nodiscard]] Status add_devices();
     [[nodiscard]] Status add_disks();
     [[nodiscard]] Status add_virtio(std::shared_ptr<virtio::VirtioDevice> device, EventLoop& loop);
     [[nodiscard]] Status add_console();
     [[nodiscard]] Status load_kernel();
+    [[nodiscard]] Status restore();
+    void resume_devices(const EventLoop& loop);
+    [[nodiscard]] Status write_snapshot(std::vector<StateSection> sections, int state, int memory);
     void close_root_disk();
     void await_pause();
 

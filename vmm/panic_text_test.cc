@@ -43,6 +43,17 @@ TEST_F(PanicTextTest, IsPrintableAndBounded) {
     EXPECT_EQ(found(), std::string(kMaxPanicText, 'x'));
 }
 
+TEST_F(PanicTextTest, TheCauseIsSaidToo) {
+    using std::string_view_literals::operator""sv;
+    put(8192, "\1\0BUG: unable to handle\0\0[ 1.0] other\0RIP: 0010:0xffff\0\7"sv);
+    put(8300, "Kernel panic - not syncing: Oops\0"sv);
+    EXPECT_EQ(found(), "Oops; BUG: unable to handle; RIP: 0010:0xffff");
+    std::string many;
+    for (int i = 0; i < 100; ++i) many += "RIP: " + std::to_string(i % 10) + '\n';
+    put(8300 - many.size(), many);
+    EXPECT_EQ(found(), "Oops; RIP: 0; RIP: 1; RIP: 2; RIP: 3; RIP: 4; RIP: 5");
+}
+
 TEST_F(PanicTextTest, EndsWithTheMemory) {
     const std::string text = "Kernel panic - not syncing: at the end";
     put(kStart + kSize - text.size(), text);

@@ -308,7 +308,7 @@ Status read_labels(ContainerConfig& out) {
         } else if (name == "drupe.timing") {
             TRY(read_switch(name, value, out.timing));
         } else if (name == "drupe.boot") {
-            if (value != "cold") return invalid("label drupe.boot: only \"cold\" is possible yet");
+            out.boot = value;
         } else {
             return invalid("unknown label " + name +
                            ": those of Drupe's are drupe.kernel, "

@@ -155,6 +155,9 @@ Status validate(const ContainerConfig& config) {
         return invalid(
             fmt::format("the working directory '{}' is not an absolute path", config.working_dir));
     }
+    if (!config.boot.empty() && config.boot != "cold" && config.boot != "template") {
+        return invalid(fmt::format("--boot {}: there are 'template' and 'cold'", config.boot));
+    }
     const auto& args = config.kernel_args;
     if (args.size() > kMaxKernelArgsBytes ||
         std::any_of(args.begin(), args.end(), [](char c) { return c < ' ' || c > '~'; })) {

@@ -155,6 +155,7 @@ std::string to_json(const ContainerConfig& config) {
         {"dns_options", config.dns_options},
         {"dns_search", config.dns_search},
         {"extra_hosts", config.extra_hosts},
+        {"boot", config.boot},
         {"kernel", config.kernel},
         {"kernel_args", config.kernel_args},
         {"console", config.console},
@@ -211,6 +212,7 @@ Result<ContainerConfig> parse_container_config(std::string_view text) {
     in.get("network_mode", config.network_mode);
     in.get_list("network_aliases", config.network_aliases, kMaxItems);
     read_policies(in, config);
+    if (value.contains("boot")) in.get("boot", config.boot);
     in.get("kernel", config.kernel);
     in.get("kernel_args", config.kernel_args);
     in.get("console", config.console);

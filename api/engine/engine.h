@@ -16,6 +16,7 @@
 #include "api/engine/lock.h"
 #include "api/engine/paths.h"
 #include "api/engine/process_table.h"
+#include "api/engine/templates.h"
 #include "monitor/control_client.h"
 #include "monitor/exit_record.h"
 
@@ -127,6 +128,8 @@ class Engine {
   public:
     struct Options {
         Paths paths;
+        /// Machines go on from templates unless their container says otherwise.
+        bool templates = false;
         /// Called between the steps of create, start and remove: a seam for tests.
         std::function<void(std::string_view step)> at_step;
     };
@@ -209,7 +212,11 @@ class Engine {
 
   private:
     Engine(Options options, ImageSource& images, MonitorLauncher& launcher, ContainerTable table)
-        : options_(std::move(options)), images_(images), launcher_(launcher), table_(table) {}
+        : options_(std::move(options)),
+          images_(images),
+          launcher_(launcher),
+          table_(table),
+          templates_(options_.paths, launcher) {}
 
     friend class ContainerFiles;
     struct Plan;  // a monitor's configuration with the descriptors it names
@@ -236,6 +243,9 @@ class Engine {
     /// A machine that does nothing but wait for the end of its input. With the lock held.
     [[nodiscard]] Result<Machine> launch_for_files(Container container, Fd input);
     [[nodiscard]] Result<imagefs::DiskFiles> open_disk(const Container& container);
+    [[nodiscard]] bool may_use_template(const ContainerConfig& config) const;
+    /// Has a template made for machines like this one, which had to boot.
+    void want_template(const MonitorConfig& config) const;
 
     // settle.cc: bringing the rows in line with what is true
     /// nullopt: the container is gone (it was half-created, or is removed at its end).
@@ -244,6 +254,7 @@ class Engine {
     [[nodiscard]] Result<Ended> end(Container container);  ///< With the lock held.
     [[nodiscard]] Status remove_files(const std::string& id);
     [[nodiscard]] Status sweep_folder(const std::string& id);
+    void drop_template(const ContainerConfig& config) const;
 
     // commit.cc
     [[nodiscard]] Result<SealedDisk> seal_running(const Container& container, bool pause,
@@ -289,6 +300,7 @@ class Engine {
     ImageSource& images_;
     MonitorLauncher& launcher_;
     ContainerTable table_;
+    Templates templates_;
 };
 
 }  // namespace drupe::engine

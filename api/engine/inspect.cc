@@ -217,6 +217,7 @@ std::string create_json(const ContainerConfig& config) {
     json body = config_json(config, "");
     json& labels = body["Labels"];
     if (!config.kernel.empty()) labels["drupe.kernel"] = config.kernel;
+    if (!config.boot.empty()) labels["drupe.boot"] = config.boot;
     if (!config.kernel_args.empty()) labels["drupe.kernel-args"] = config.kernel_args;
     if (config.console) labels["drupe.console"] = "1";
     if (config.timing) labels["drupe.timing"] = "1";

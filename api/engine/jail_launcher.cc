@@ -42,6 +42,10 @@ void renumber(MonitorConfig& config, Renumbering& numbers) {
     numbers.use(config.kvm_fd);
     numbers.use(config.kernel_fd);
     numbers.use(config.initrd_fd);
+    numbers.use(config.restore.state_fd);
+    numbers.use(config.restore.memory_fd);
+    numbers.use(config.save.state_fd);
+    numbers.use(config.save.memory_fd);
     numbers.use(config.console_fd);
     numbers.use(config.root_disk.index_fd);
     for (int& layer : config.root_disk.layer_fds) numbers.use(layer);

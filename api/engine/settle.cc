@@ -8,6 +8,7 @@
 
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
+#include "api/engine/machine_size.h"
 #include "api/engine/process.h"
 #include "base/log.h"
 
@@ -141,6 +142,7 @@ Result<Ended> Engine::end(Container container) {
         TRY(table_.update(container));
     }
     step("ended");
+    if (record.marks.contains("template_refused")) drop_template(container.config);
     return Ended{std::move(container), std::move(record)};
 }
 
@@ -205,6 +207,14 @@ Status Engine::clean_up(const std::string& id) {
     return ok();
 }
 
+/// It will be made anew.
+void Engine::drop_template(const ContainerConfig& config) const {
+    const auto size = machine_size(config.memory_bytes, config.nano_cpus);
+    if (!size) return;
+    const auto removed = templates_.remove({size.value().ram_bytes, size.value().vcpus});
+    if (!removed) log(LogLevel::kWarn, "remove a template: {}", removed.error().message);
+}
+
 Status Engine::sweep() {
     TRY_ASSIGN(const auto unsettled, table_.unsettled());
     // One that is stuck must not hide the others: it is left for the next sweep.
@@ -237,7 +247,7 @@ Status Engine::sweep() {
         log(LogLevel::kWarn, "remove what is left of container {}: {}", short_id(id),
             swept.error().message);
     }
-    return ok();
+    return templates_.sweep();
 }
 
 Status Engine::sweep_folder(const std::string& id) {

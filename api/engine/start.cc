@@ -2,22 +2,20 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
 #include "api/engine/environment.h"
 #include "api/engine/guest_options.h"
 #include "api/engine/log_reader.h"
+#include "api/engine/machine_files.h"
 #include "api/engine/machine_size.h"
 #include "api/engine/names.h"
 #include "api/engine/process.h"
+#include "base/log.h"
 
 namespace drupe::engine {
 namespace {
@@ -25,7 +23,6 @@ namespace {
 constexpr mode_t kFileMode = 0600;
 constexpr size_t kEntropyBytes = 64;
 constexpr size_t kMachineIdBytes = 16;
-constexpr int kBacklog = 16;
 /// A container's log without options: two files of this size, in turn; 1 GB of output is there as a
 /// whole, whatever its lines' frames add.
 constexpr uint64_t kLogFileBytes = 1ull << 30;
@@ -33,52 +30,6 @@ constexpr size_t kLogFiles = 2;
 /// As Docker's driver "local" has them.
 constexpr uint64_t kLocalLogFileBytes = 20ull << 20;
 constexpr size_t kLocalLogFiles = 5;
-
-/// A listening socket at RUN/vm/ID/control. It listens from here on, so that a client may connect
-/// before the monitor is up; the monitor calls listen() again and becomes the one SO_PEERCRED
-/// names.
-Result<Fd> make_control_socket(const std::string& run_dir) {
-    TRY_ASSIGN(const Fd folder, open_file(run_dir, O_PATH | O_DIRECTORY));
-    const std::string path = fmt::format("/proc/self/fd/{}/control", folder.get());
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    if (!socket.valid()) return os_error("socket");
-    if (::unlinkat(folder.get(), "control", 0) < 0 && errno != ENOENT) {
-        return os_error("unlink " + run_dir + "/control");
-    }
-    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
-        return os_error("bind " + run_dir + "/control");
-    }
-    if (::fchmodat(folder.get(), "control", kFileMode, 0) < 0) return os_error("chmod control");
-    if (::listen(socket.get(), kBacklog) < 0) return os_error("listen on " + run_dir + "/control");
-    return socket;
-}
-
-Result<Fd> open_part(const std::string& path, const char* what, const char* advice) {
-    if (path.empty()) {
-        return Error{ErrorCode::kIo, fmt::format("found no {}: {}", what, advice)};
-    }
-    auto file = open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);  // a FIFO's would wait
-    if (!file) return std::move(file).error().wrap(what);
-    struct stat status {};
-    if (::fstat(file.value().get(), &status) < 0) return os_error("fstat " + path);
-    if (!S_ISREG(status.st_mode)) {
-        return Error{ErrorCode::kInvalid, fmt::format("{}: {} is no regular file", what, path)};
-    }
-    return file;
-}
-
-Result<Fd> open_kvm(const std::string& path) {
-    auto kvm = open_file(path, O_RDWR);
-    if (!kvm) {
-        Error error = std::move(kvm).error();
-        error.message += ": is KVM there and may you use it? See drupe doctor";
-        return error;
-    }
-    return kvm;
-}
 
 uint64_t log_file_bytes(const LogOptions& log) {
     if (log.max_size_bytes != 0) return log.max_size_bytes;
@@ -131,6 +82,17 @@ Result<imagefs::DiskFiles> Engine::open_disk(const Container& container) {
     return images_.open_read_only(image);
 }
 
+/// One that has a kernel or a console of its own boots.
+bool Engine::may_use_template(const ContainerConfig& config) const {
+    return options_.templates && config.boot != "cold" && config.kernel.empty() &&
+           config.kernel_args.empty() && !config.console;
+}
+
+void Engine::want_template(const MonitorConfig& config) const {
+    const auto made = templates_.make({config.memory_bytes, config.vcpus});
+    if (!made) log(LogLevel::kWarn, "make a template: {}", made.error().message);
+}
+
 Result<Engine::Plan> Engine::plan(const Container& container, StartRequest request,
                                   imagefs::DiskFiles disk, Purpose purpose) const {
     const bool for_files = purpose == Purpose::kFiles;
@@ -163,6 +125,15 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     config.kernel_fd = plan.keep(std::move(kernel));
     config.initrd_fd = plan.keep(std::move(initrd));
     config.kernel_args = c.kernel_args;
+    if (may_use_template(c)) {
+        auto files = templates_.find({size.ram_bytes, size.vcpus});
+        if (!files) {
+            log(LogLevel::kWarn, "no template: {}", files.error().message);
+        } else if (files.value()) {
+            config.restore.state_fd = plan.keep(std::move(files.value()->state));
+            config.restore.memory_fd = plan.keep(std::move(files.value()->memory));
+        }
+    }
     // Which tables a kernel of the user's own reads isn't known: all of them read these.
     if (!c.kernel.empty()) config.hardware = HardwareDescription::kMpTable;
 
@@ -285,6 +256,8 @@ Result<Machine> Engine::launch(Container container, StartRequest request, imagef
     container.exit_code = 0;
     TRY(table_.update(container));
     step("running");
+    const MonitorConfig& config = planned.value().spec.config;
+    if (may_use_template(container.config) && !config.restore.given()) want_template(config);
 
     Fd record = open_record(container.id);
     return Machine{std::move(container), std::move(client).value(), wait_id.value(), {},

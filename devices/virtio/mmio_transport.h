@@ -56,6 +56,8 @@ class MmioTransport final : public BusDevice, private DeviceHost {
     /// One eventfd a queue. A kick by register write comes in through them too.
     [[nodiscard]] size_t queue_count() const { return notify_.size(); }
     [[nodiscard]] int notify_fd(size_t queue) const { return notify_[queue].get(); }
+    [[nodiscard]] const std::string& name() const { return info_.name; }
+    [[nodiscard]] EventLoop& loop() const { return *wiring_.loop; }
     /// Rules broken so far. Any thread.
     [[nodiscard]] uint64_t guest_faults() const { return fault_limit_.count(); }
 

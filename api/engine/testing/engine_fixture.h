@@ -58,6 +58,7 @@ class EngineTest : public ::testing::Test {
         options.paths.initrd = root_ + "/initrd";
         options.paths.monitor = root_ + "/monitor";
         options.paths.kvm = root_ + "/kvm";
+        options.templates = templates_on_;
         options.at_step = std::move(at_step);
         engine_ = Engine::open(std::move(options), *images_, launcher_).value();
     }
@@ -115,6 +116,7 @@ class EngineTest : public ::testing::Test {
         EXPECT_EQ(entries("/run/vm"), 0u);
     }
 
+    bool templates_on_ = false;
     std::string root_;
     std::unique_ptr<FakeImages> images_;
     FakeLauncher launcher_;

@@ -1,0 +1,93 @@
+// A machine's way into a snapshot's two files, and out of them.
+#include <memory>
+#include <utility>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "monitor/machine.h"
+#include "vmm/snapshot/memory_file.h"
+#include "vmm/snapshot/state_file.h"
+#include "vmm/snapshot/vm_state.h"
+
+namespace drupe {
+namespace {
+
+constexpr uint32_t kDeviceSectionVersion = 1;
+
+std::string section_of(const virtio::MmioTransport& transport) {
+    return "device." + transport.name();
+}
+
+/// What a save has gathered, until every device has told its state.
+struct Gathered {
+    std::vector<StateSection> sections;
+    size_t devices_left = 0;
+};
+
+}  // namespace
+
+void Machine::save(Fd state, Fd memory, std::function<void(const Status&)> done) {
+    auto files = std::make_shared<std::pair<Fd, Fd>>(std::move(state), std::move(memory));
+    pause([this, files, done = std::move(done)](const Status& paused) {
+        if (!paused) return done(paused);
+        auto gathered = std::make_shared<Gathered>();
+        gathered->devices_left = transports_.size();
+        for (const auto& transport : transports_) {
+            transport->quiesce([this, transport, gathered, files, done] {
+                Encoder out;
+                transport->save(out);
+                StateSection section{section_of(*transport), kDeviceSectionVersion, out.take()};
+                loop_.post([this, gathered, files, done, section = std::move(section)] {
+                    gathered->sections.push_back(section);
+                    if (--gathered->devices_left != 0) return;
+                    const Status status = write_snapshot(std::move(gathered->sections),
+                                                         files->first.get(), files->second.get());
+                    for (const auto& quiet : transports_)
+                        quiet->loop().post([quiet] { quiet->resume(); });
+                    done(status);
+                });
+            });
+        }
+    });
+}
+
+/// With the vCPUs paused and every device quiet. The state file comes last: with it the snapshot is
+/// whole.
+Status Machine::write_snapshot(std::vector<StateSection> sections, int state, int memory) {
+    TRY_ASSIGN(const VmState vm, save_vm(*vm_));
+    sections.push_back({std::string(kVmSection), kVmSectionVersion, encode_vm_state(vm)});
+    TRY_ASSIGN(const MemoryPages pages, write_memory(vm_->memory(), memory));
+    sections.push_back(
+        {std::string(kMemorySection), kMemorySectionVersion, encode_memory_pages(pages)});
+    const std::string file = encode_state_file(sections);
+    return write_exact(state, std::as_bytes(std::span(file)), 0);
+}
+
+/// In load_kernel()'s place.
+Status Machine::restore() {
+    const Fd state(config_.restore.state_fd);
+    const Fd memory(config_.restore.memory_fd);
+    TRY_ASSIGN(const std::string file, read_all(state.get(), kMaxStateFileBytes));
+    TRY_ASSIGN(const auto sections, decode_state_file(file));
+    TRY_ASSIGN(const auto pages, find_section(sections, kMemorySection, kMemorySectionVersion));
+    TRY_ASSIGN(const MemoryPages runs, decode_memory_pages(pages));
+    TRY(map_memory(vm_->memory(), memory.get(), runs));
+    TRY_ASSIGN(const auto machine, find_section(sections, kVmSection, kVmSectionVersion));
+    TRY_ASSIGN(const VmState vm, decode_vm_state(machine));
+    TRY(restore_vm(*vm_, vm));
+    for (const auto& transport : transports_) {
+        TRY_ASSIGN(const auto device,
+                   find_section(sections, section_of(*transport), kDeviceSectionVersion));
+        Decoder in(device);
+        TRY(transport->restore(in));
+    }
+    return ok();
+}
+
+/// Before the loop runs, or on it. Nothing for those that weren't restored.
+void Machine::resume_devices(const EventLoop& loop) {
+    for (const auto& transport : transports_)
+        if (&transport->loop() == &loop) transport->resume();
+}
+
+}  // namespace drupe

@@ -1,0 +1,140 @@
+// Machines that go on from a template, by a real kernel.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <thread>
+
+#include "tests/boot/running.h"
+
+namespace drupe::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::seconds;
+using Arguments = std::vector<std::string>;
+
+bool from_template(const Outcome& outcome) {
+    return outcome.err.find("template restore") != std::string::npos;
+}
+
+Arguments run_words(const Arguments& options, const std::string& script) {
+    Arguments words{"run", "--rm", "--timing"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.insert(words.end(), {"busybox", "sh", "-c", script});
+    return words;
+}
+
+/// Runs until a machine of this shape went on from a template.
+void await_template(const Arguments& options = {}) {
+    const auto limit = std::chrono::steady_clock::now() + seconds(120);
+    for (;;) {
+        const Outcome outcome = drupe(run_words(options, "true"));
+        ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+        if (from_template(outcome)) return;
+        ASSERT_LT(std::chrono::steady_clock::now(), limit) << "no template was made";
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+}
+
+/// Files of the templates that are ready.
+std::vector<fs::path> files(const std::string& name) {
+    const char* const root = std::getenv("DRUPE_ROOT");
+    std::vector<fs::path> found;
+    for (const auto& entry : fs::recursive_directory_iterator(std::string(root) + "/templates"))
+        if (entry.path().filename() == name) found.push_back(entry.path());
+    return found;
+}
+
+TEST(TemplateTest, TheSecondMachineOfAShapeGoesOnFromOne) {
+    await_template();
+    const Outcome outcome = drupe(run_words({}, "echo out; echo err >&2; exit 7"));
+    EXPECT_TRUE(from_template(outcome)) << outcome.err;
+    EXPECT_EQ(outcome.out, "out\n");
+    EXPECT_NE(outcome.err.find("err\n"), std::string::npos);
+    EXPECT_EQ(outcome.exit_code, 7);
+    const Outcome cold = drupe(run_words({"--boot", "cold"}, "true"));
+    EXPECT_FALSE(from_template(cold)) << cold.err;
+    EXPECT_NE(cold.err.find("kernel load"), std::string::npos) << cold.err;
+}
+
+TEST(TemplateTest, EachMachineIsSomebodyOfItsOwn) {
+    await_template();
+    const std::string script =
+        "hostname; cat /proc/sys/kernel/random/uuid "
+        "/proc/sys/kernel/random/boot_id; "
+        "head -c 16 /dev/urandom | md5sum; "
+        "date +%s";
+    constexpr int kMachines = 4;
+    std::vector<std::set<std::string>> seen(4);
+    for (int i = 0; i < kMachines; ++i) {
+        const Outcome outcome = drupe(run_words({}, script));
+        ASSERT_TRUE(from_template(outcome)) << outcome.err;
+        std::istringstream lines(outcome.out);
+        std::string line;
+        for (auto& values : seen) {
+            ASSERT_TRUE(std::getline(lines, line)) << outcome.out;
+            EXPECT_TRUE(values.insert(line).second) << line << " twice";
+        }
+        ASSERT_TRUE(std::getline(lines, line)) << outcome.out;
+        const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+        EXPECT_NEAR(std::stod(line), static_cast<double>(now), 10) << "the guest's clock";
+    }
+}
+
+TEST(TemplateTest, TwoProcessorsRunOnAndTheirClocksOnlyGoForward) {
+    const Arguments two{"--cpus", "2"};
+    await_template(two);
+    const std::string script =
+        "nproc; for cpu in 0 1; do taskset -c $cpu sh -c 'last=0; for i in $(seq 200); do "
+        "read now rest < /proc/uptime; now=${now%.*}${now#*.}; [ $now -ge $last ] || echo back; "
+        "last=$now; done; echo done' & done; wait";
+    const Outcome outcome = drupe(run_words(two, script));
+    ASSERT_TRUE(from_template(outcome)) << outcome.err;
+    EXPECT_EQ(outcome.out, "2\ndone\ndone\n");
+}
+
+TEST(TemplateTest, OneThatWasDamagedCostsABootAndIsMadeAnew) {
+    await_template();
+    const auto cut = [](const fs::path& file) { fs::resize_file(file, fs::file_size(file) / 2); };
+    const auto flip = [](const fs::path& file) {
+        std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
+        bytes.seekp(static_cast<std::streamoff>(fs::file_size(file) / 3));
+        bytes.put('\x5a');
+    };
+    for (const std::string what : {"cut state", "flipped state", "cut memory"}) {
+        SCOPED_TRACE(what);
+        await_template();
+        for (const fs::path& file : files(what == "cut memory" ? "memory" : "state"))
+            what == "flipped state" ? flip(file) : cut(file);
+        const Outcome outcome = drupe(run_words({}, "echo alive"));
+        EXPECT_EQ(outcome.out, "alive\n") << outcome.err;
+        EXPECT_FALSE(from_template(outcome));
+        EXPECT_EQ(outcome.exit_code, 0);
+    }
+    await_template();
+}
+
+TEST(TemplateTest, ManyAtOnceEachHaveTheirOwn) {
+    await_template();
+    constexpr int kMachines = 10;
+    std::vector<std::string> outputs(kMachines);
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kMachines; ++i) {
+        threads.emplace_back([&outputs, i] {
+            const std::string text = std::to_string(i);
+            outputs[static_cast<size_t>(i)] =
+                trim(drupe(run_words({}, "echo " + text + " > /file; cat /file")).out);
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (int i = 0; i < kMachines; ++i)
+        EXPECT_EQ(outputs[static_cast<size_t>(i)], std::to_string(i));
+}
+
+}  // namespace
+}  // namespace drupe::testing
