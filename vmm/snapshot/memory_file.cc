@@ -18,16 +18,21 @@ namespace {
 constexpr uint64_t kPage = 4096;
 /// So many pages that needn't be written are, if that saves a system call and an extent.
 constexpr uint64_t kBridge = 3;
+/// Zeroes between two runs of a whole machine's: more of them are fresh RAM to the one that is
+/// restored, in huge pages where there are enough. A page of a file's hole would be copied once it
+/// is written.
+constexpr uint64_t kBridgeOfWhole = 16;
 constexpr uint64_t kMaxWriteBytes = 16 << 20;
 /// A mapping costs the kernel more than reading so few pages; and it gives a process 65530.
 constexpr uint64_t kMinMappedPages = 16;
 constexpr uint64_t kMaxMappings = 16384;
 
 /// Adds a run, or makes the last one longer if the gap is small.
-void add_run(std::vector<PageRun>& runs, uint64_t first, uint64_t count) {
+void add_run(std::vector<PageRun>& runs, uint64_t first, uint64_t count,
+             uint64_t bridge = kBridge) {
     if (!runs.empty()) {
         PageRun& last = runs.back();
-        if (first - (last.first + last.count) <= kBridge) {
+        if (first - (last.first + last.count) <= bridge) {
             last.count = first + count - last.first;
             return;
         }
@@ -100,12 +105,14 @@ Status read_slice(int fd, const GuestSlice& slice, uint64_t offset) {
                         [fd](const iovec& part, off_t at) { return ::preadv(fd, &part, 1, at); });
 }
 
-/// Writes what isn't zero of a piece.
-Status write_piece(const GuestSlice& piece, uint64_t first_page, int fd) {
+/// Writes what isn't zero of a piece, and adds it to `written`.
+Status write_piece(const GuestSlice& piece, uint64_t first_page, int fd,
+                   std::vector<PageRun>& written) {
     std::optional<PageRun> pending;  // of the piece's own pages
     const auto flush = [&]() -> Status {
         if (!pending) return ok();
         const PageRun run = *std::exchange(pending, std::nullopt);
+        add_run(written, first_page + run.first, run.count, kBridgeOfWhole);
         return write_slice(fd, *piece.sub(run.first * kPage, run.count * kPage),
                            (first_page + run.first) * kPage);
     };
@@ -134,16 +141,20 @@ Status check_file(int fd, uint64_t bytes) {
 Result<MemoryPages> write_memory(const GuestMemory& memory, int fd, const PageBitmaps* dirty) {
     MemoryPages pages;
     pages.total = memory.total_size() / kPage;
-    pages.runs =
+    const std::vector<PageRun> wanted =
         dirty != nullptr ? dirty_runs(memory, *dirty) : std::vector<PageRun>{{0, pages.total}};
+    std::vector<PageRun> written;
     TRY(check_file(fd, 0));
     if (::ftruncate(fd, static_cast<off_t>(memory.total_size())) < 0)
         return os_error("memory file: make it as long as RAM");
-    for (const PageRun& run : pages.runs) {
+    for (const PageRun& run : wanted) {
         TRY(for_pieces(memory, run, [&](uint64_t address, uint64_t size, uint64_t first) {
-            return write_piece(memory.slice(address, size).value(), first, fd);
+            return write_piece(memory.slice(address, size).value(), first, fd, written);
         }));
     }
+    // A dirty page may be zero now, and must cover the one below; of a whole machine, what isn't
+    // written is zero.
+    pages.runs = dirty != nullptr ? wanted : std::move(written);
     return pages;
 }
 

@@ -18,12 +18,11 @@ struct PageRun {
     bool operator==(const PageRun&) const = default;
 };
 
-/// Which pages a memory file has the content of; the rest are those of the file that it builds on.
+/// Which pages a memory file has the content of; the rest are those of the file that it builds on,
+/// or zero if there is none.
 struct MemoryPages {
     uint64_t total = 0;         ///< Of the machine, and of the file.
-    std::vector<PageRun> runs;  ///< Rising and apart. A hole of the file below one is zeroes.
-    /// Nothing is below it.
-    [[nodiscard]] bool complete() const { return runs == std::vector<PageRun>{{0, total}}; }
+    std::vector<PageRun> runs;  ///< Rising and apart. A hole of the file in one is zeroes.
 };
 
 /// Writes RAM into a new, empty file, which becomes as long as RAM is and has holes where it is
@@ -33,10 +32,10 @@ struct MemoryPages {
 [[nodiscard]] Result<MemoryPages> write_memory(const GuestMemory& memory, int fd,
                                                const PageBitmaps* dirty = nullptr);
 
-/// The way back: the file's pages become RAM, mapped privately where they are many in a row, read
-/// where they are few. Before the guest runs; of several files the lowest first. kCorrupt if it
-/// isn't a regular file of this machine's size. Nobody may truncate it as long as the machine lives
-/// (GuestMemory::map_private()).
+/// The way back: the file's pages become a fresh machine's RAM, mapped privately where they are
+/// many in a row, read where they are few. Before the guest runs; of several files the lowest
+/// first. kCorrupt if it isn't a regular file of this machine's size. Nobody may truncate it as
+/// long as the machine lives (GuestMemory::map_private()).
 [[nodiscard]] Status map_memory(const GuestMemory& memory, int fd, const MemoryPages& pages);
 
 /// The state file's section of it.
