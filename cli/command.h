@@ -37,6 +37,7 @@ int doctor_command(int argc, char** argv);
 int events_command(int argc, char** argv);
 int exec_command(int argc, char** argv);
 int export_command(int argc, char** argv);
+int fork_command(int argc, char** argv);
 int history_command(int argc, char** argv);
 int image_command(int argc, char** argv);
 int image_prune_command(int argc, char** argv);

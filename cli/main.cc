@@ -26,6 +26,7 @@ constexpr std::array kCommands{
     CommandInfo{"kill", "Send a signal to running containers", kill_command},
     CommandInfo{"pause", "Have running containers stand still", pause_command},
     CommandInfo{"unpause", "Let paused containers go on", unpause_command},
+    CommandInfo{"fork", "Copy running containers, memory and all", fork_command},
     CommandInfo{"rename", "Give a container another name", rename_command},
     CommandInfo{"update", "Change limits of containers", update_command},
     CommandInfo{"top", "Show what runs in a container", top_command},

@@ -1,6 +1,7 @@
 #include "guest-init/cgroup.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@ namespace drupe::init {
 namespace {
 
 constexpr const char* kName = "drupe";
+constexpr size_t kEventsBytes = 256;
 constexpr const char* kSubtree = "cgroup.subtree_control";
 
 Status write_at(int directory, const std::string& file, std::string_view text) {
@@ -65,6 +67,28 @@ Status Cgroup::set_limits(uint64_t memory_max, uint64_t pids_max) const {
     const auto text = [](uint64_t limit) { return limit == 0 ? "max" : std::to_string(limit); };
     TRY(write_at(directory_.get(), "memory.max", text(memory_max)));
     return write_at(directory_.get(), "pids.max", text(pids_max));
+}
+
+Status Cgroup::suspend(bool suspended) const {
+    TRY(write_at(directory_.get(), "cgroup.freeze", suspended ? "1" : "0"));
+    if (!suspended) return ok();
+    const Fd events(::openat(directory_.get(), "cgroup.events", O_RDONLY | O_CLOEXEC));
+    if (!events.valid()) return os_error("cgroup: open cgroup.events");
+    const auto until = std::chrono::steady_clock::now() + kSuspendLimit;
+    for (;;) {
+        // Reading makes the next change an event.
+        std::string text(kEventsBytes, '\0');
+        const ssize_t n = ::pread(events.get(), text.data(), text.size(), 0);
+        if (n > 0 && parse_counter(text.substr(0, static_cast<size_t>(n)), "frozen") == 1)
+            return ok();
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            until - std::chrono::steady_clock::now());
+        if (left.count() <= 0) break;
+        pollfd wait{events.get(), POLLPRI, 0};
+        (void)::poll(&wait, 1, static_cast<int>(left.count()));
+    }
+    (void)write_at(directory_.get(), "cgroup.freeze", "0");
+    return os_error("cgroup: some processes don't stand still", EBUSY);
 }
 
 Status Cgroup::enter() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -21,6 +22,10 @@ class Cgroup {
     /// Moves the calling process into it.
     [[nodiscard]] Status enter() const;
     [[nodiscard]] Status set_limits(uint64_t memory_max, uint64_t pids_max) const;
+    /// Stops all that is in it, or lets it go on. Waits for up to kSuspendLimit until all stand
+    /// still; EBUSY if they don't, and they go on.
+    [[nodiscard]] Status suspend(bool suspended) const;
+    static constexpr std::chrono::milliseconds kSuspendLimit{2000};
     [[nodiscard]] int directory() const { return directory_.get(); }
     /// Processes killed in it for want of memory so far.
     [[nodiscard]] uint64_t oom_kills() const;

@@ -154,6 +154,8 @@ std::optional<Status> Init::carry_out(const protocol::Parsed& frame) {
             return with(&Init::thaw);
         case Kind::kLimits:
             return with(&Init::limit);
+        case Kind::kSuspend:
+            return with(&Init::suspend);
         case Kind::kSignal:
             return with_session(&Session::signal);
         case Kind::kResize:
@@ -232,6 +234,11 @@ Status Init::forget(const protocol::Forget& order) {
 Status Init::limit(const protocol::Limits& order) {
     if (!workload_started_) return refuse(ESRCH, "the container isn't running");
     return cgroup_.set_limits(order.memory_max, order.pids_max);
+}
+
+Status Init::suspend(const protocol::Suspend& order) {
+    if (!workload_started_) return refuse(ESRCH, "the container isn't running");
+    return cgroup_.suspend(order.suspended);
 }
 
 Status Init::freeze(const protocol::Freeze& order) {

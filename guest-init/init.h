@@ -55,6 +55,7 @@ class Init {
     [[nodiscard]] Status start_workload(const protocol::Start& order);
     [[nodiscard]] Status start_exec(const protocol::Start& order);
     [[nodiscard]] Status forget(const protocol::Forget& order);
+    [[nodiscard]] Status suspend(const protocol::Suspend& order);
     [[nodiscard]] Status freeze(const protocol::Freeze& order);
     [[nodiscard]] Status limit(const protocol::Limits& order);
     [[nodiscard]] Status thaw(const protocol::Thaw& order);

@@ -44,7 +44,7 @@ bool known(Kind kind) {
     return (value >= static_cast<uint16_t>(Kind::kHello) &&
             value <= static_cast<uint16_t>(Kind::kHalted)) ||
            (value >= static_cast<uint16_t>(Kind::kWelcome) &&
-            value <= static_cast<uint16_t>(Kind::kLimits));
+            value <= static_cast<uint16_t>(Kind::kSuspend));
 }
 
 void put(Encoder& out, const FrameHeader& v) {
@@ -330,6 +330,13 @@ void get(Decoder& in, Limits& v) {
     v.pids_max = in.get<uint64_t>();
 }
 
+void put(Encoder& out, const Suspend& v) {
+    out.put(v.suspended);
+}
+void get(Decoder& in, Suspend& v) {
+    v.suspended = get_bool(in);
+}
+
 void put(Encoder& /*out*/, const Thaw& /*v*/) {}
 void get(Decoder& /*in*/, Thaw& /*v*/) {}
 
@@ -513,6 +520,7 @@ DRUPE_PROTOCOL_PAYLOAD(Forget)
 DRUPE_PROTOCOL_PAYLOAD(Freeze)
 DRUPE_PROTOCOL_PAYLOAD(Thaw)
 DRUPE_PROTOCOL_PAYLOAD(Limits)
+DRUPE_PROTOCOL_PAYLOAD(Suspend)
 DRUPE_PROTOCOL_PAYLOAD(Exited)
 
 }  // namespace drupe::protocol

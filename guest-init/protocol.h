@@ -7,9 +7,9 @@
 // Welcome with the version both will speak, or hangs up. From then on the host sends orders, each
 // with an id of its choice; the guest sends exactly one Answer per order, with the order's id, and
 // Exited events on its own (id 0). A frame is a FrameHeader and `length` bytes of payload, all
-// little-endian. When the connection is lost the guest goes on and connects again every 100 ms; it
-// keeps each session, its exit and its unacknowledged output until Forget, and announces the exits
-// again after each Welcome. Answers that were under way are lost.
+// little-endian. When the connection is lost the guest goes on and connects again, at once and then
+// every 100 ms; it keeps each session, its exit and its unacknowledged output until Forget, and
+// announces the exits again after each Welcome. Answers that were under way are lost.
 //
 // Streams: the host connects to kStreamPort in the guest, once for each stream it wants, and sends
 // StreamOpen; the guest answers StreamOpened. Then both sides send stream frames: Data towards the
@@ -32,7 +32,7 @@
 
 namespace drupe::protocol {
 
-inline constexpr uint16_t kVersion = 3;            ///< The newest version this build speaks.
+inline constexpr uint16_t kVersion = 4;            ///< The newest version this build speaks.
 inline constexpr uint16_t kMinVersion = kVersion;  ///< The oldest: both ends are built together.
 inline constexpr uint32_t kGuestCid = 3;
 inline constexpr uint32_t kHostCid = 2;
@@ -68,6 +68,7 @@ enum class Kind : uint16_t {
     kFreeze = 72,
     kThaw = 73,
     kLimits = 74,
+    kSuspend = 75,
 };
 
 struct FrameHeader {
@@ -263,6 +264,13 @@ struct Freeze {
 struct Limits {
     uint64_t memory_max = 0;
     uint64_t pids_max = 0;
+};
+/// The container's processes stand still, or go on (cgroup freezer): so that after a snapshot none
+/// of them runs before the machine knows who it is. Answered when all of them do; drupe-init itself
+/// never stops. ESRCH: there is no workload. EBUSY: some of them couldn't be stopped in time, and
+/// all go on.
+struct Suspend {
+    bool suspended = false;
 };
 /// ETIME: the limit was over before, so writes may have happened since.
 struct Thaw {};

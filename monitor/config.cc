@@ -146,8 +146,8 @@ Status machine_from_json(const json& value, MonitorConfig& config) {
         in.fail("memory_bytes");
     if (config.vcpus < 1 || config.vcpus > 32) in.fail("vcpus");
     if (config.kvm_fd < 0) in.fail("kvm_fd");
-    if (config.kernel_fd < 0) in.fail("kernel_fd");
-    if (config.initrd_fd < 0) in.fail("initrd_fd");
+    if (config.kernel_fd < 0 && !config.restore.given()) in.fail("kernel_fd");
+    if (config.initrd_fd < 0 && config.kernel_fd >= 0) in.fail("initrd_fd");
     if (config.spare_disks > 6) in.fail("spare_disks");
     return in.status();
 }
@@ -282,9 +282,9 @@ Result<MonitorConfig> parse_monitor_config(std::string_view text) {
         if (object == nullptr) return in.fail(name);
         in.check(read(*object));
     };
-    section("machine", [&](const json& o) { return machine_from_json(o, config); });
     section("restore", [&](const json& o) { return snapshot_from_json(o, config.restore); });
     section("save", [&](const json& o) { return snapshot_from_json(o, config.save); });
+    section("machine", [&](const json& o) { return machine_from_json(o, config); });
     section("root", [&](const json& o) { return root_from_json(o, config); });
     section("io", [&](const json& o) { return io_from_json(o, config); });
     section("identity", [&](const json& o) { return identity_from_json(o, config.identity); });

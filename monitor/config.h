@@ -63,8 +63,9 @@ struct MonitorConfig {
     std::string kernel_args;  ///< Appended to the command line that the monitor makes.
     std::string kernel_load;  ///< "read" (default), "map": docs/adr/0002-kernel-loading.md.
 
-    /// Read-only files. The machine goes on from there instead of booting; if they can't be used it
-    /// boots all the same, and ExitRecord::marks has "template_refused".
+    /// Read-only files. The machine goes on from there instead of booting. If they can't be used it
+    /// boots all the same, and ExitRecord::marks has "template_refused"; without a kernel
+    /// (kernel_fd and initrd_fd -1) that is an error.
     SnapshotConfig restore;
     /// Empty, writable files. The machine becomes a template: it boots, is saved when its guest has
     /// said Hello, and ends ("saved"). It has neither disk nor workload.

@@ -89,6 +89,7 @@ void Container::on_hello(const protocol::Hello& hello) {
     state_ = State::kStarting;
     timer_.reset();
     if (config_.save.given()) return save_template();
+    if (!host_.container_state().empty()) return adopt();
     const auto reserved_bytes = host_.attach_root_disk();
     if (!reserved_bytes) return end("vmm-error", kCannotStart, reserved_bytes.error().message);
     protocol::Root root = config_.root;
@@ -105,7 +106,7 @@ void Container::on_hello(const protocol::Hello& hello) {
 /// that drupe-init has nothing else to do; what the kernel still has gets a moment.
 void Container::save_template() {
     const auto save = [this] {
-        host_.save(Fd(config_.save.state_fd), Fd(config_.save.memory_fd),
+        host_.save({Fd(config_.save.state_fd), Fd(config_.save.memory_fd)}, "",
                    [this](const Status& status) {
                        timeline_.mark("saved");
                        if (!status) return end("vmm-error", kCannotStart, status.error().message);
@@ -154,10 +155,12 @@ void Container::on_exited(const protocol::Exited& exit) {
     if (exit.session == protocol::kWorkloadSession) {
         timeline_.mark("workload_exited");
         // It ended just before: its output is still to come, and the guest's end.
-        if (pause_ != Pause::kNone) resume_machine();
+        if (pause_ == Pause::kPausing || pause_ == Pause::kPaused) resume_machine();
     }
     const auto it = sessions_.find(exit.session);
-    if (it != sessions_.end()) it->second->exited(exit);
+    if (it != sessions_.end()) return it->second->exited(exit);
+    // Another machine's exec, which was killed here: nobody wants to know.
+    (void)agent_->order(protocol::Forget{exit.session}, kOrderLimit, [](const Status&) {});
 }
 
 void Container::on_workload_done(const control::ExitStatus& exit) {
@@ -234,7 +237,7 @@ void Container::count(const char* mark) {
 void Container::handle(control::Request request, const ControlServer::Answer& answer) {
     using control::Op;
     if (state_ == State::kEnded && request.op != Op::kStatus)
-        return answer(error_reply({ErrorCode::kConflict, "the container has ended"}));
+        return answer(error_reply({ErrorCode::kConflict, "the container has ended", ESRCH}));
     switch (request.op) {
         case Op::kStatus: {
             control::Reply reply;
@@ -255,6 +258,8 @@ void Container::handle(control::Request request, const ControlServer::Answer& an
             return do_release_disk(request, answer);
         case Op::kReplaceDisk:
             return do_replace_disk(std::move(request), answer);
+        case Op::kSnapshot:
+            return do_snapshot(std::move(request), answer);
         case Op::kLimits:
             if (state_ != State::kRunning || pause_ != Pause::kNone)
                 return answer(error_reply(
@@ -278,7 +283,7 @@ void Container::do_attach(control::Request request, const ControlServer::Answer&
 
 void Container::do_exec(control::Request request, const ControlServer::Answer& answer) {
     if (state_ != State::kRunning)
-        return answer(error_reply({ErrorCode::kConflict, "the container isn't running"}));
+        return answer(error_reply({ErrorCode::kConflict, "the container isn't running", ESRCH}));
     if (pause_ != Pause::kNone)
         return answer(
             error_reply({ErrorCode::kConflict, "the container is paused: unpause it first"}));
@@ -354,7 +359,8 @@ void Container::do_wait(const control::Request& request, const ControlServer::An
 }
 
 void Container::do_signal(const control::Request& request, const ControlServer::Answer& answer) {
-    if (pause_ != Pause::kNone) resume_machine();
+    // A guest of which a snapshot is taken hears of it when it goes on.
+    if (pause_ == Pause::kPausing || pause_ == Pause::kPaused) resume_machine();
     if (state_ != State::kBooting && state_ != State::kStarting)
         return do_order(protocol::Signal{request.session, request.signal, request.all}, answer);
     // There is no process yet that could catch it, so the signal's default action is what happens.
@@ -380,7 +386,7 @@ control::MachineStatus Container::status() const {
     status.state = kNames[static_cast<size_t>(state_)];
     status.guest_faults = host_.guest_faults() + agent_->violations();
     status.last_fault = host_.last_fault();
-    status.paused = pause_ != Pause::kNone;
+    status.paused = pause_ == Pause::kPausing || pause_ == Pause::kPaused;
     status.disk_released = root_disk_ == RootDisk::kReleased;
     status.disk_moves = root_disk_ == RootDisk::kReleasing || root_disk_ == RootDisk::kReplacing;
     status.disk_waits_for_room = host_.disk_waits_for_room();

@@ -35,9 +35,14 @@ class ContainerHost {
     virtual void pause(std::function<void(const Status&)> done) = 0;
     /// Lets them go on; a pause() that isn't done yet fails.
     [[nodiscard]] virtual Status resume() = 0;
-    /// Writes all of the machine but its disks into two empty files (config.h's SnapshotConfig).
-    /// done is called on the loop; the vCPUs stand still then, until resume().
-    virtual void save(Fd state, Fd memory, std::function<void(const Status&)> done) = 0;
+    /// Writes all of the machine but its disks into two empty files, and what its container has to
+    /// say to the one that will go on. done is called on the loop; the vCPUs stand still then,
+    /// until resume().
+    virtual void save(control::Snapshot files, std::string container_state,
+                      std::function<void(const Status&)> done) = 0;
+    /// What save() was given when this machine was saved: it runs a workload already. Empty: it
+    /// waits for its first order. Untrusted.
+    [[nodiscard]] virtual const std::string& container_state() const = 0;
     /// KVM's counters, summed over the vCPUs; empty if they aren't read.
     [[nodiscard]] virtual std::map<std::string, uint64_t> statistics() const = 0;
     [[nodiscard]] virtual uint64_t guest_faults() const = 0;
@@ -99,6 +104,12 @@ class Container {
     void do_release_disk(const control::Request& request, const ControlServer::Answer& answer);
     void release_disk(bool frozen, const ControlServer::Answer& answer);
     void do_replace_disk(control::Request request, const ControlServer::Answer& answer);
+    void do_snapshot(control::Request request, const ControlServer::Answer& answer);
+    void stop_and_save(control::Snapshot files, const ControlServer::Answer& answer);
+    void go_on_after_snapshot(const std::function<void()>& done);
+    [[nodiscard]] std::string describe_state() const;
+    void adopt();
+    void on_adopted(const Status& status, Session::Offsets offsets);
     void thaw(bool frozen, const std::function<void(bool consistent)>& done);
     void do_pause(const ControlServer::Answer& answer);
     void do_resume(const ControlServer::Answer& answer);
@@ -127,7 +138,7 @@ class Container {
     bool root_frozen_ = false;
     uint32_t next_session_ = protocol::kWorkloadSession + 1;
     std::vector<ControlServer::Answer> waiters_;  // for the workload's end
-    enum class Pause : uint8_t { kNone, kPausing, kPaused };
+    enum class Pause : uint8_t { kNone, kPausing, kPaused, kSnapshot };
     Pause pause_ = Pause::kNone;
     std::optional<Error> lost_while_paused_;
     EventLoop::Watch timer_;  // the current state's limit

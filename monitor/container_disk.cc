@@ -1,5 +1,6 @@
 // How a running container's root disk is taken from it and given back, so that its top can be
 // sealed.
+#include <cerrno>
 #include <utility>
 
 #include "base/log.h"
@@ -23,7 +24,8 @@ control::Reply reply_to(const Status& status, bool consistent) {
 void Container::do_release_disk(const control::Request& request,
                                 const ControlServer::Answer& answer) {
     if (state_ != State::kRunning)
-        return answer(reply_to(Error{ErrorCode::kConflict, "the container isn't running"}, false));
+        return answer(
+            reply_to(Error{ErrorCode::kConflict, "the container isn't running", ESRCH}, false));
     if (root_disk_ != RootDisk::kAttached)
         return answer(reply_to(
             Error{ErrorCode::kConflict, "the root disk is being released or replaced already"},
@@ -65,6 +67,8 @@ void Container::do_replace_disk(control::Request request, const ControlServer::A
         // Still released after a failure: whoever asked may try again.
         root_disk_ = replaced ? RootDisk::kAttached : RootDisk::kReleased;
         if (!replaced) return answer(reply_to(replaced, false));
+        if (pause_ == Pause::kSnapshot)
+            return go_on_after_snapshot([answer] { answer(reply_to(ok(), false)); });
         thaw(std::exchange(root_frozen_, false),
              [answer](bool consistent) { answer(reply_to(ok(), consistent)); });
     });

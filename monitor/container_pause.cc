@@ -20,6 +20,8 @@ control::Reply refusal(const char* why, int os_errno) {
 void Container::do_pause(const ControlServer::Answer& answer) {
     if (state_ != State::kRunning || sessions_[protocol::kWorkloadSession]->has_exited())
         return answer(refusal("the container isn't running", ESRCH));
+    if (pause_ == Pause::kSnapshot)
+        return answer(refusal("a snapshot of it is being taken: try again", EBUSY));
     if (pause_ != Pause::kNone) return answer(refusal("the container is paused already", EALREADY));
     if (root_disk_ != RootDisk::kAttached)
         return answer(refusal("its root disk is being committed: try again", EBUSY));
@@ -40,7 +42,8 @@ void Container::do_pause(const ControlServer::Answer& answer) {
 }
 
 void Container::do_resume(const ControlServer::Answer& answer) {
-    if (pause_ == Pause::kNone) return answer(refusal("the container isn't paused", EALREADY));
+    if (pause_ == Pause::kNone || pause_ == Pause::kSnapshot)
+        return answer(refusal("the container isn't paused", EALREADY));
     resume_machine();
     answer({});
 }

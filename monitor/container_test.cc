@@ -114,11 +114,14 @@ class FakeHost final : public ContainerHost {
         vcpu_calls += "resume ";
         return ok();
     }
-    void save(Fd state, Fd memory, std::function<void(const Status&)> done) override {
-        EXPECT_TRUE(state.valid() && memory.valid());
+    void save(control::Snapshot files, std::string state,
+              std::function<void(const Status&)> done) override {
+        EXPECT_TRUE(files.state.valid() && files.memory.valid());
+        saved_state = std::move(state);
         vcpu_calls += "save ";
         done(save_result);
     }
+    const std::string& container_state() const override { return restored_state; }
     std::map<std::string, uint64_t> statistics() const override { return {{"exits", 7}}; }
     uint64_t guest_faults() const override { return 2; }
     std::string last_fault() const override { return ""; }
@@ -130,6 +133,8 @@ class FakeHost final : public ContainerHost {
     std::string vcpu_calls;
     Status release_result = ok();
     Status save_result = ok();
+    std::string saved_state;
+    std::string restored_state;
 
   private:
     std::vector<std::thread> threads_;
@@ -227,6 +232,42 @@ TEST_F(ContainerTest, ATemplateOfAGuestThatSaysNonsenseIsntSaved) {
     });
     EXPECT_EQ(record.reason, "agent-lost");
     EXPECT_EQ(host_.vcpu_calls, "");
+}
+
+TEST_F(ContainerTest, AMachineThatGoesOnFromASnapshotIsSomebodyBeforeItsWorkloadRuns) {
+    host_.output = "more\n";
+    Encoder state;  // outputs taken so far, and an exec
+    state.put(uint64_t{0});
+    state.put(uint64_t{0});
+    state.put(uint32_t{1});
+    state.put(uint32_t{7});
+    host_.restored_state = state.take();
+    const ExitRecord record = run([](FakeGuest& guest) {
+        guest.hello();
+        guest.answer(Kind::kIdentity);
+        guest.answer(Kind::kSignal);
+        guest.answer(Kind::kSuspend);
+        guest.send(Kind::kExited, 0, Exited{7, 137, 9, false});
+        guest.answer(Kind::kForget);
+        guest.send(Kind::kExited, 0, Exited{kWorkloadSession, 4, 0, false});
+        guest.answer(Kind::kShutdown);
+        guest.send(Kind::kHalted, 0, Shutdown{});
+    });
+    EXPECT_EQ(record.reason, "exited");
+    EXPECT_EQ(record.status, 4U);
+    EXPECT_NE(record.started_at_ns, 0U);
+    EXPECT_EQ(host_.disks_attached, 0);
+    EXPECT_NE(log_text().find(R"("log":"more\n")"), std::string::npos) << log_text();
+}
+
+TEST_F(ContainerTest, AStateOfNobodysMakingIsRefused) {
+    for (const std::string bytes : {"x", "0123456789abcdef\xff\xff\xff\xff"}) {
+        host_.restored_state = bytes;
+        const ExitRecord record = run([](FakeGuest& guest) { guest.hello(); });
+        EXPECT_EQ(record.reason, "vmm-error");
+        EXPECT_NE(record.error.find("section container"), std::string::npos) << record.error;
+        loop_ = make_event_loop();
+    }
 }
 
 TEST_F(ContainerTest, AMachineWhoseChangesAreDiscardedEndsWithoutAFlush) {
@@ -400,6 +441,84 @@ TEST_F(RootDiskTest, IsExchangedWithoutAWordToTheGuestIfNothingIsToBeFrozen) {
     EXPECT_FALSE(released_.consistent);
     EXPECT_EQ(replaced_.error, "");
     EXPECT_FALSE(replaced_.consistent);
+}
+
+/// A snapshot, and the disk back.
+class SnapshotTest : public RootDiskTest {
+  protected:
+    void take() {
+        loop_->post([this] {
+            control::Request request;
+            request.op = control::Op::kSnapshot;
+            request.snapshot = {std::move(log_.duplicate()).value(),
+                                std::move(log_.duplicate()).value()};
+            container_->handle(std::move(request), [this](const control::Reply& saved) {
+                released_ = saved;
+                status_ = status();
+                if (!status_.disk_released) return loop_->stop();
+                request_disk();
+            });
+        });
+    }
+    void request_disk() {
+        RootDiskTest::request(control::Op::kReplaceDisk, [this](const control::Reply& replaced) {
+            replaced_ = replaced;
+            loop_->stop();
+        });
+    }
+};
+
+TEST_F(SnapshotTest, StopsTheWorkloadThenTheMachineThenItsDisk) {
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        take();
+        guest.answer(Kind::kSuspend);
+        guest.answer(Kind::kSuspend);
+    });
+    EXPECT_EQ(released_.error, "");
+    EXPECT_EQ(replaced_.error, "");
+    EXPECT_EQ(host_.vcpu_calls, "pause save resume ");
+    EXPECT_EQ(host_.disk_calls, "release replace 2 ");
+    EXPECT_EQ(host_.saved_state.size(), 20U);
+    EXPECT_TRUE(status_.disk_released);
+}
+
+TEST_F(SnapshotTest, AGuestThatCantStopItsWorkloadIsntStopped) {
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        take();
+        guest.answer(Kind::kSuspend, EBUSY, "some don't stand still");
+    });
+    EXPECT_NE(released_.error.find("stand still"), std::string::npos) << released_.error;
+    EXPECT_EQ(released_.os_error, EBUSY);
+    EXPECT_EQ(host_.vcpu_calls, "");
+    EXPECT_FALSE(status_.disk_released);
+    EXPECT_FALSE(status_.disk_moves);
+}
+
+TEST_F(SnapshotTest, ADiskThatCantBeReleasedLetsTheMachineGoOn) {
+    host_.release_result = Error{ErrorCode::kIo, "no room"};
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        take();
+        guest.answer(Kind::kSuspend);
+        guest.answer(Kind::kSuspend);
+    });
+    EXPECT_EQ(released_.error, "no room");
+    EXPECT_EQ(host_.vcpu_calls, "pause resume ");
+}
+
+TEST_F(SnapshotTest, AFailedSaveLeavesTheDiskToBeGivenBack) {
+    host_.save_result = Error{ErrorCode::kIo, "no room"};
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        take();
+        guest.answer(Kind::kSuspend);
+        guest.answer(Kind::kSuspend);
+    });
+    EXPECT_EQ(released_.error, "no room");
+    EXPECT_EQ(replaced_.error, "");
+    EXPECT_EQ(host_.vcpu_calls, "pause save resume ");
 }
 
 TEST_F(RootDiskTest, OfAGuestThatThawedByItselfIsInconsistent) {

@@ -14,9 +14,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<const char*, 12> kOpNames{"status",       "attach", "exec",   "signal",
-                                               "resize",       "wait",   "kill",   "release_disk",
-                                               "replace_disk", "pause",  "resume", "limits"};
+constexpr std::array<const char*, 13> kOpNames{
+    "status",       "attach",       "exec",  "signal", "resize", "wait",    "kill",
+    "release_disk", "replace_disk", "pause", "resume", "limits", "snapshot"};
 
 Result<Op> op_from(const std::string& name) {
     for (size_t i = 0; i < kOpNames.size(); ++i)
@@ -128,6 +128,8 @@ std::vector<int> fds_of(const Request& request) {
         fds.push_back(request.disk.top_meta.get());
         return fds;
     }
+    if (request.op == Op::kSnapshot)
+        return {request.snapshot.state.get(), request.snapshot.memory.get()};
     for (const Fd* fd :
          {&request.stdio.stdin_fd, &request.stdio.stdout_fd, &request.stdio.stderr_fd})
         if (fd->valid()) fds.push_back(fd->get());
@@ -156,6 +158,12 @@ Result<Request> decode_request(std::string_view text, std::vector<Fd> fds) {
     TRY_ASSIGN(request.op, op_from(op));
     if (request.op == Op::kReplaceDisk) {
         TRY(take_disk(layers, std::move(fds), request.disk));
+        return request;
+    }
+    if (request.op == Op::kSnapshot) {
+        if (fds.size() != 2)
+            return Error{ErrorCode::kInvalid, "a snapshot needs two files, and came with others"};
+        request.snapshot = {std::move(fds[0]), std::move(fds[1])};
         return request;
     }
     TRY(take_fds(value, std::move(fds), request.stdio));

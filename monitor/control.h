@@ -43,6 +43,10 @@ enum class Op : uint8_t {
                    ///< paused.
     kResume,       ///< os_error EALREADY: it isn't paused. A kSignal resumes, too.
     kLimits,       ///< limits. Of the workload's cgroup in the guest.
+    kSnapshot,  ///< snapshot. Stops the workload in the guest, then the machine, releases its root
+                ///< disk as kReleaseDisk does, and writes the rest of it into two empty files:
+                ///< all of one moment. Its guest stands still until kReplaceDisk, after a failure
+                ///< too if the status says that the disk is released.
 };
 
 /// Which descriptors ride along, in the order stdin, stdout, stderr.
@@ -60,6 +64,12 @@ struct Disk {
     Fd top_meta;
 };
 
+/// A snapshot's files, in this order (docs/formats/snapshot.md).
+struct Snapshot {
+    Fd state;
+    Fd memory;
+};
+
 struct Request {
     uint64_t id = 0;
     Op op{};
@@ -73,6 +83,7 @@ struct Request {
     bool freeze = true;       // kReleaseDisk; without, the disk is as after a loss of power
     Disk disk;                // kReplaceDisk
     protocol::Limits limits;  // kLimits
+    Snapshot snapshot;        // kSnapshot
 };
 
 /// What a machine is doing: "booting", "starting" (the guest is up), "running", "stopping".

@@ -66,6 +66,7 @@ Result<std::unique_ptr<Machine>> Machine::create(EventLoop& loop, const MonitorC
     if (config.restore.given()) {
         auto restored = build(loop, config, timeline, kvm, Origin::kSnapshot);
         if (restored) return restored;
+        if (config.kernel_fd < 0) return restored;
         log(LogLevel::kWarn, "the template can't be used, the machine boots: {}",
             restored.error().message);
         timeline.mark("template_refused");
@@ -235,8 +236,13 @@ Result<Fd> Machine::connect_guest(uint32_t port) {
     return std::move(pair.first);
 }
 
+Result<std::unique_ptr<imagefs::LayeredDisk>> Machine::open_root_disk() const {
+    return imagefs::LayeredDisk::open(disk_files(config_.root_disk));
+}
+
 Result<uint64_t> Machine::attach_root_disk() {
-    TRY_ASSIGN(auto disk, imagefs::LayeredDisk::open(disk_files(config_.root_disk)));
+    if (!container_state_.empty()) return uint64_t{0};  // it is there since before
+    TRY_ASSIGN(auto disk, open_root_disk());
     uint64_t reserved_bytes = 0;
     if (config_.storage_bytes != 0 && !disk->read_only()) {
         TRY_ASSIGN(reserved_bytes, bytes_to_reserve(*disk, config_.storage_bytes));
@@ -261,7 +267,10 @@ void Machine::release_root_disk(std::function<void(const Status&)> done) {
         } else {
             transports_.front()->resume();
         }
-        loop_.post([done, status] { done(status); });
+        loop_.post([this, done, status] {
+            root_disk_released_ = status.has_value();
+            done(status);
+        });
     });
 }
 
@@ -278,7 +287,10 @@ void Machine::replace_root_disk(control::Disk fds, std::function<void(const Stat
     block_loop_->post([this, shared, done = std::move(done)] {
         const Status status = disks_.front()->attach(std::move(*shared));
         if (status) transports_.front()->resume();
-        loop_.post([done, status] { done(status); });
+        loop_.post([this, done, status] {
+            root_disk_released_ = !status;
+            done(status);
+        });
     });
 }
 

@@ -20,6 +20,10 @@
 #include "vmm/snapshot/state_file.h"
 #include "vmm/vm.h"
 
+namespace drupe::imagefs {
+class LayeredDisk;
+}  // namespace drupe::imagefs
+
 namespace drupe {
 
 /// The composition root: a Vm with its devices, as a MonitorConfig describes it. The only place
@@ -63,7 +67,9 @@ class Machine final : public ContainerHost {
     void replace_root_disk(control::Disk disk, std::function<void(const Status&)> done) override;
     void pause(std::function<void(const Status&)> done) override;
     [[nodiscard]] Status resume() override;
-    void save(Fd state, Fd memory, std::function<void(const Status&)> done) override;
+    void save(control::Snapshot files, std::string container_state,
+              std::function<void(const Status&)> done) override;
+    [[nodiscard]] const std::string& container_state() const override { return container_state_; }
     [[nodiscard]] std::map<std::string, uint64_t> statistics() const override;
     [[nodiscard]] uint64_t guest_faults() const override;
     [[nodiscard]] std::string last_fault() const override;
@@ -84,7 +90,10 @@ class Machine final : public ContainerHost {
     [[nodiscard]] Status add_console();
     [[nodiscard]] Status load_kernel();
     [[nodiscard]] Status restore();
+    [[nodiscard]] Result<std::unique_ptr<imagefs::LayeredDisk>> open_root_disk() const;
     void resume_devices(const EventLoop& loop);
+    struct Gathered;
+    void finish_save(Gathered& gathered);
     [[nodiscard]] Status write_snapshot(std::vector<StateSection> sections, int state, int memory);
     void close_root_disk();
     void await_pause();
@@ -100,6 +109,8 @@ class Machine final : public ContainerHost {
     std::thread block_thread_;
     std::function<void(const Status&)> on_paused_;  // of a pause() that isn't done
     EventLoop::Watch pause_timer_;
+    std::string container_state_;      // of the snapshot that this machine comes from
+    bool root_disk_released_ = false;  // its transport stays quiet
 
     mutable Mutex fault_mutex_;
     std::string last_fault_ DRUPE_GUARDED_BY(fault_mutex_);

@@ -4,6 +4,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "imagefs/store/layered_disk.h"
 #include "monitor/machine.h"
 #include "vmm/snapshot/memory_file.h"
 #include "vmm/snapshot/state_file.h"
@@ -13,42 +14,56 @@ namespace drupe {
 namespace {
 
 constexpr uint32_t kDeviceSectionVersion = 1;
+constexpr std::string_view kContainerSection = "container";
+constexpr uint32_t kContainerSectionVersion = 1;
 
 std::string section_of(const virtio::MmioTransport& transport) {
     return "device." + transport.name();
 }
 
+}  // namespace
+
 /// What a save has gathered, until every device has told its state.
-struct Gathered {
+struct Machine::Gathered {
+    control::Snapshot files;
+    std::function<void(const Status&)> done;
     std::vector<StateSection> sections;
     size_t devices_left = 0;
 };
 
-}  // namespace
-
-void Machine::save(Fd state, Fd memory, std::function<void(const Status&)> done) {
-    auto files = std::make_shared<std::pair<Fd, Fd>>(std::move(state), std::move(memory));
-    pause([this, files, done = std::move(done)](const Status& paused) {
-        if (!paused) return done(paused);
-        auto gathered = std::make_shared<Gathered>();
+void Machine::save(control::Snapshot files, std::string container_state,
+                   std::function<void(const Status&)> done) {
+    auto gathered = std::make_shared<Gathered>();
+    gathered->files = std::move(files);
+    gathered->done = std::move(done);
+    if (!container_state.empty())
+        gathered->sections.push_back(
+            {std::string(kContainerSection), kContainerSectionVersion, std::move(container_state)});
+    pause([this, gathered](const Status& paused) {
+        if (!paused) return gathered->done(paused);
         gathered->devices_left = transports_.size();
         for (const auto& transport : transports_) {
-            transport->quiesce([this, transport, gathered, files, done] {
+            transport->quiesce([this, transport, gathered] {
                 Encoder out;
                 transport->save(out);
                 StateSection section{section_of(*transport), kDeviceSectionVersion, out.take()};
-                loop_.post([this, gathered, files, done, section = std::move(section)] {
+                loop_.post([this, gathered, section = std::move(section)] {
                     gathered->sections.push_back(section);
-                    if (--gathered->devices_left != 0) return;
-                    const Status status = write_snapshot(std::move(gathered->sections),
-                                                         files->first.get(), files->second.get());
-                    for (const auto& quiet : transports_)
-                        quiet->loop().post([quiet] { quiet->resume(); });
-                    done(status);
+                    if (--gathered->devices_left == 0) finish_save(*gathered);
                 });
             });
         }
     });
+}
+
+void Machine::finish_save(Gathered& gathered) {
+    const Status status = write_snapshot(std::move(gathered.sections), gathered.files.state.get(),
+                                         gathered.files.memory.get());
+    for (const auto& transport : transports_) {
+        if (transport == transports_.front() && root_disk_released_) continue;
+        transport->loop().post([transport] { transport->resume(); });
+    }
+    gathered.done(status);
 }
 
 /// With the vCPUs paused and every device quiet. The state file comes last: with it the snapshot is
@@ -75,6 +90,15 @@ Status Machine::restore() {
     TRY_ASSIGN(const auto machine, find_section(sections, kVmSection, kVmSectionVersion));
     TRY_ASSIGN(const VmState vm, decode_vm_state(machine));
     TRY(restore_vm(*vm_, vm));
+    // A guest that runs a workload has its root disk: the driver believes in its size.
+    const auto container = find_section(sections, kContainerSection, kContainerSectionVersion);
+    if (container) {
+        container_state_ = container.value();
+        TRY_ASSIGN(auto disk, open_root_disk());
+        TRY(disks_.front()->attach(std::move(disk)));
+    } else if (container.error().code == ErrorCode::kUnsupported) {
+        return container.error();
+    }
     for (const auto& transport : transports_) {
         TRY_ASSIGN(const auto device,
                    find_section(sections, section_of(*transport), kDeviceSectionVersion));

@@ -14,10 +14,11 @@ class Session::Output final : public agent::OutputSink {
               if (source_ != nullptr) source_->resume();
           }) {}
 
-    [[nodiscard]] Status open() {
-        TRY_ASSIGN(source_, session_.agent_.open_output(session_.id(), stream_, 0, *this));
+    [[nodiscard]] Status open(uint64_t offset) {
+        TRY_ASSIGN(source_, session_.agent_.open_output(session_.id(), stream_, offset, *this));
         return ok();
     }
+    [[nodiscard]] uint64_t offset() const { return source_ != nullptr ? source_->offset() : 0; }
     [[nodiscard]] Status attach(Fd fd) { return fd.valid() ? hub_.attach(std::move(fd)) : ok(); }
     [[nodiscard]] bool drained() const { return drained_; }
 
@@ -63,10 +64,14 @@ Status Session::attach(control::Stdio stdio) {
     return stdin_->attach(std::move(stdio.stdin_fd), options_.stdin_once);
 }
 
-Status Session::open() {
-    TRY(stdout_->open());
+Session::Offsets Session::offsets() const {
+    return {stdout_->offset(), stderr_ != nullptr ? stderr_->offset() : 0};
+}
+
+Status Session::open(Offsets from) {
+    TRY(stdout_->open(from.out));
     if (stderr_ != nullptr) {
-        TRY(stderr_->open());
+        TRY(stderr_->open(from.err));
     }
     if (stdin_ == nullptr) return ok();
     agent::InputEvents events;

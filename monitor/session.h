@@ -36,8 +36,15 @@ class Session {
 
     /// Connects a client's descriptors; those that aren't valid are left out.
     [[nodiscard]] Status attach(control::Stdio stdio);
-    /// The guest has started the program.
-    [[nodiscard]] Status open();
+    /// How much of the outputs was taken: where another machine's session goes on.
+    struct Offsets {
+        uint64_t out = 0;
+        uint64_t err = 0;
+    };
+    [[nodiscard]] Offsets offsets() const;
+    /// The guest has started the program, or runs it since before a snapshot.
+    [[nodiscard]] Status open(Offsets from);
+    [[nodiscard]] Status open() { return open(Offsets()); }
     void exited(const protocol::Exited& exit);
 
     /// Calls callback with how it ended, now or when it is over. It may not destroy the session.

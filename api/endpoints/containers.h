@@ -28,6 +28,7 @@ Status get_archive(const Call& call);
 Status put_archive(const Call& call);
 Status container_changes(const Call& call);  // container_changes.cc
 Status export_container(const Call& call);
+Status fork_container(const Call& call);    // container_fork.cc
 Status commit_container(const Call& call);  // commit.cc
 Status create_exec(const Call& call);       // exec.cc
 Status start_exec(const Call& call);

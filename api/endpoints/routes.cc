@@ -47,6 +47,7 @@ constexpr Route kRoutes[] = {
     {"PUT", "/containers/{id}/archive", put_archive},
     {"GET", "/containers/{id}/changes", container_changes},
     {"GET", "/containers/{id}/export", export_container},
+    {"POST", "/containers/{id}/fork", fork_container},
     {"POST", "/commit", commit_container},
     {"POST", "/containers/{id}/exec", create_exec},
     {"POST", "/exec/{id}/start", start_exec},

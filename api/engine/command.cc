@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 
 #include "api/engine/engine.h"
@@ -34,7 +35,7 @@ Error refused_wait(const control::Reply& reply) {
 }
 
 Error ended_meanwhile(const Container& container, const Error& error) {
-    if (error.code != ErrorCode::kNotFound) return error;
+    if (error.code != ErrorCode::kNotFound && error.os_errno != ESRCH) return error;
     return {ErrorCode::kConflict, fmt::format("container {} is not running", container.id)};
 }
 

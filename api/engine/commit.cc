@@ -19,16 +19,6 @@ constexpr milliseconds kReplaceTimeout{60'000};
 constexpr milliseconds kStatusTimeout{10'000};
 constexpr milliseconds kPollMachine{5};
 
-control::Request replace_with(imagefs::DiskFiles files) {
-    control::Request request;
-    request.op = control::Op::kReplaceDisk;
-    request.disk.index = std::move(files.index);
-    request.disk.layers = std::move(files.layers);
-    request.disk.top_data = std::move(files.top_data);
-    request.disk.top_meta = std::move(files.top_meta);
-    return request;
-}
-
 /// Asks until it is so.
 Result<control::MachineStatus> await_machine(
     ControlClient& client, const std::function<bool(const control::MachineStatus&)>& is_so) {
@@ -51,6 +41,16 @@ Result<control::MachineStatus> await_machine(
 }
 
 }  // namespace
+
+control::Request replace_disk_with(imagefs::DiskFiles files) {
+    control::Request request;
+    request.op = control::Op::kReplaceDisk;
+    request.disk.index = std::move(files.index);
+    request.disk.layers = std::move(files.layers);
+    request.disk.top_data = std::move(files.top_data);
+    request.disk.top_meta = std::move(files.top_meta);
+    return request;
+}
 
 // The row's step says that the machine may be without its disk: whoever finds it after a crash
 // gives back what open_top() says is the container's then, the old top or the new one.
@@ -145,7 +145,7 @@ Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, 
     } else {
         TRY_ASSIGN(files, images_.open_top(container.id));
     }
-    const auto replaced = client.call(replace_with(std::move(files)), kReplaceTimeout);
+    const auto replaced = client.call(replace_disk_with(std::move(files)), kReplaceTimeout);
     out.marks["replaced"] = monotonic_ns();
     if (!replaced) {
         // One that has ended meanwhile needs none; settle() sees to the row.
@@ -168,7 +168,7 @@ Status Engine::return_disk(const Container& container) {
                await_machine(client, [](const auto& status) { return !status.disk_moves; }));
     if (!machine.disk_released) return ok();
     TRY_ASSIGN(auto files, images_.open_top(container.id));
-    TRY(client.call(replace_with(std::move(files)), kReplaceTimeout));
+    TRY(client.call(replace_disk_with(std::move(files)), kReplaceTimeout));
     log(LogLevel::kWarn, "container {}: a commit was cut short; its disk is back",
         short_id(container.id));
     return ok();

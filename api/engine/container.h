@@ -115,8 +115,8 @@ struct ContainerConfig {
     std::vector<std::string> dns_search;
     std::vector<std::string> extra_hosts;  ///< "NAME:ADDRESS" or "NAME=ADDRESS".
 
-    std::string boot;         ///< "cold": its machine boots; empty or "template": it may not have to.
-    std::string kernel;       ///< Path of a kernel of the user's own; empty: Drupe's.
+    std::string boot;    ///< "cold": its machine boots; empty or "template": it may not have to.
+    std::string kernel;  ///< Path of a kernel of the user's own; empty: Drupe's.
     std::string kernel_args;  ///< Appended to the kernel's command line; printable ASCII.
     bool console = false;     ///< Give the machine a serial console, for its kernel's log.
     bool timing = false;      ///< Count KVM's exits at each mark.

@@ -29,6 +29,8 @@ struct StartRequest {
     uint16_t columns = 0;
     bool by_policy = false;  ///< A restart by its policy, of a container that waits for it.
     Fd console;  ///< Where the kernel's log goes if config.console; unset: the container's file.
+    /// The machine goes on from this snapshot, which fits the container's disk; unset: it starts.
+    control::Snapshot snapshot;
 };
 
 /// A machine that runs, and the connection to its monitor. A wait request has been sent: its reply
@@ -74,6 +76,9 @@ struct ExecSession {
     uint32_t session = 0;
 };
 
+/// The order that gives a machine these files as its root disk.
+[[nodiscard]] control::Request replace_disk_with(imagefs::DiskFiles files);
+
 struct CommitRequest {
     std::string reference;  ///< The image's name, or empty.
     CommitWords words;
@@ -88,6 +93,22 @@ struct Committed {
     bool consistent = false;
     /// CLOCK_MONOTONIC ns: begun, released (the guest's data is written out), sealed, replaced (it
     /// goes on), recorded.
+    std::map<std::string, uint64_t> marks;
+};
+
+struct ForkRequest {
+    uint32_t count = 1;  ///< 1 to kMaxClones.
+    std::string name;    ///< Of the clone; of several, what their names begin with. Empty: made up.
+};
+inline constexpr uint32_t kMaxClones = 1000;
+
+/// Running copies of a container.
+struct Forked {
+    std::vector<Machine> clones;
+    /// Why there are fewer than were asked for.
+    std::optional<Error> failure;
+    /// CLOCK_MONOTONIC ns: begun, stopped (about to be), saved, sealed, going_on (the parent does),
+    /// done.
     std::map<std::string, uint64_t> marks;
 };
 
@@ -185,6 +206,11 @@ class Engine {
     /// request.pause).
     [[nodiscard]] Result<Committed> commit(std::string_view query, const CommitRequest& request);
 
+    /// Copies of a running container: their memory and disk are what its were at one moment, and
+    /// they run on as machines of their own, with another id, host name and random numbers. It
+    /// stands still meanwhile. kConflict: it doesn't run, or has a console.
+    [[nodiscard]] Result<Forked> fork(std::string_view query, const ForkRequest& request);
+
     /// What a running container has written so far, as a layer under a new top: its files as they
     /// are now. It stands still for moments. kConflict: it doesn't run.
     [[nodiscard]] Result<SealedDisk> seal(std::string_view query);
@@ -243,6 +269,7 @@ class Engine {
     /// A machine that does nothing but wait for the end of its input. With the lock held.
     [[nodiscard]] Result<Machine> launch_for_files(Container container, Fd input);
     [[nodiscard]] Result<imagefs::DiskFiles> open_disk(const Container& container);
+    [[nodiscard]] Status plan_boot(const ContainerConfig& config, Plan& plan) const;
     [[nodiscard]] bool may_use_template(const ContainerConfig& config) const;
     /// Has a template made for machines like this one, which had to boot.
     void want_template(const MonitorConfig& config) const;
@@ -261,6 +288,12 @@ class Engine {
                                                   Committed& out);
     /// Gives a running machine its disk back if a command that had taken it died.
     [[nodiscard]] Status return_disk(const Container& container);
+
+    // fork.cc
+    [[nodiscard]] Result<SealedDisk> snapshot(const Container& container,
+                                              const control::Snapshot& files, Forked& out);
+    [[nodiscard]] Result<Machine> start_clone(const Container& parent, const std::string& name,
+                                              const ImageRef& disk, const control::Snapshot& files);
 
     // container_files.cc, with the lock held
     /// Sees such a machine end, whose input has ended, and takes the row's step back.

@@ -44,6 +44,8 @@ struct Paths {
     [[nodiscard]] std::string console_file(std::string_view id) const {
         return container_dir(id) + "/console.log";
     }
+    /// Where files of snapshots lie that have no name.
+    [[nodiscard]] std::string snapshots_dir() const { return root + "/snapshots"; }
     [[nodiscard]] std::string run_dir(std::string_view id) const {
         return run + "/vm/" + std::string(id);
     }

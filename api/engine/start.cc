@@ -93,6 +93,28 @@ void Engine::want_template(const MonitorConfig& config) const {
     if (!made) log(LogLevel::kWarn, "make a template: {}", made.error().message);
 }
 
+/// A kernel, and a template that makes it needless.
+Status Engine::plan_boot(const ContainerConfig& c, Plan& plan) const {
+    const Paths& paths = options_.paths;
+    MonitorConfig& config = plan.spec.config;
+    TRY_ASSIGN(Fd kernel, open_part(c.kernel.empty() ? paths.kernel : c.kernel, "guest kernel",
+                                    "run kernel/build, or name one with --kernel or "
+                                    "$DRUPE_KERNEL"));
+    TRY_ASSIGN(Fd initrd,
+               open_part(paths.initrd, "initramfs.cpio", "build it, or name it in $DRUPE_INITRD"));
+    config.kernel_fd = plan.keep(std::move(kernel));
+    config.initrd_fd = plan.keep(std::move(initrd));
+    if (!may_use_template(c)) return ok();
+    auto files = templates_.find({config.memory_bytes, config.vcpus});
+    if (!files) {
+        log(LogLevel::kWarn, "no template: {}", files.error().message);
+    } else if (files.value()) {
+        config.restore.state_fd = plan.keep(std::move(files.value()->state));
+        config.restore.memory_fd = plan.keep(std::move(files.value()->memory));
+    }
+    return ok();
+}
+
 Result<Engine::Plan> Engine::plan(const Container& container, StartRequest request,
                                   imagefs::DiskFiles disk, Purpose purpose) const {
     const bool for_files = purpose == Purpose::kFiles;
@@ -116,23 +138,13 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     }
 
     TRY_ASSIGN(Fd kvm, open_kvm(paths.kvm));
-    TRY_ASSIGN(Fd kernel, open_part(c.kernel.empty() ? paths.kernel : c.kernel, "guest kernel",
-                                    "run kernel/build, or name one with --kernel or "
-                                    "$DRUPE_KERNEL"));
-    TRY_ASSIGN(Fd initrd,
-               open_part(paths.initrd, "initramfs.cpio", "build it, or name it in $DRUPE_INITRD"));
     config.kvm_fd = plan.keep(std::move(kvm));
-    config.kernel_fd = plan.keep(std::move(kernel));
-    config.initrd_fd = plan.keep(std::move(initrd));
     config.kernel_args = c.kernel_args;
-    if (may_use_template(c)) {
-        auto files = templates_.find({size.ram_bytes, size.vcpus});
-        if (!files) {
-            log(LogLevel::kWarn, "no template: {}", files.error().message);
-        } else if (files.value()) {
-            config.restore.state_fd = plan.keep(std::move(files.value()->state));
-            config.restore.memory_fd = plan.keep(std::move(files.value()->memory));
-        }
+    if (request.snapshot.state.valid()) {
+        config.restore.state_fd = plan.keep(std::move(request.snapshot.state));
+        config.restore.memory_fd = plan.keep(std::move(request.snapshot.memory));
+    } else {
+        TRY(plan_boot(c, plan));
     }
     // Which tables a kernel of the user's own reads isn't known: all of them read these.
     if (!c.kernel.empty()) config.hardware = HardwareDescription::kMpTable;

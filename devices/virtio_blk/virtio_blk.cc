@@ -105,7 +105,9 @@ class Blk final : public VirtioBlk, private imagefs::DiskQueue::Client {
     }
     void resume() override { quiet_ = false; }
     // The disk is the composition's to bring back; what the driver believes of it must be true.
-    void save(Encoder& out) const override { out.put(disk_ ? disk_->size_bytes() : 0); }
+    void save(Encoder& out) const override {
+        out.put(disk_ ? disk_->size_bytes() : detached_bytes_);
+    }
     Status restore(Decoder& in) override {
         const auto size = in.get<uint64_t>();
         if (!in.at_end())

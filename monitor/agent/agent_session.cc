@@ -34,6 +34,7 @@ Kind kind_of(const Order& order) {
                                  [](const protocol::Forget&) { return Kind::kForget; },
                                  [](const protocol::Freeze&) { return Kind::kFreeze; },
                                  [](const protocol::Limits&) { return Kind::kLimits; },
+                                 [](const protocol::Suspend&) { return Kind::kSuspend; },
                                  [](const protocol::Thaw&) { return Kind::kThaw; },
                                  [](const protocol::Shutdown&) { return Kind::kShutdown; }},
                       order);

@@ -169,6 +169,12 @@ class FakeMonitor {
         const auto size = static_cast<ssize_t>(text.size());
         require(::write(request.stdio.stdout_fd.get(), text.data(), text.size()) == size, "stdout");
     }
+    void release_disk() {
+        require(!std::exchange(released_, true), "released twice");
+        disk_ = {};
+        for (int* top : {&config_.root_disk.top_data_fd, &config_.root_disk.top_meta_fd})
+            if (*top >= 0) ::close(std::exchange(*top, -1));
+    }
     void answer(int fd, const control::Reply& reply) {
         static_cast<void>(control::send_packet(fd, control::encode(reply), {}));
     }
@@ -254,11 +260,22 @@ class FakeMonitor {
             case control::Op::kAttach:
                 attach(request.value().stdio);
                 break;
+            case control::Op::kSnapshot: {
+                require(!paused_, "a snapshot of a paused machine");
+                if (what_ == "unsaved") {
+                    reply.error = "no room";
+                    break;
+                }
+                release_disk();
+                const control::Snapshot& files = request.value().snapshot;
+                for (const Fd* file : {&files.state, &files.memory})
+                    require(
+                        write_exact(file->get(), std::as_bytes(std::span("saved")), 0).has_value(),
+                        "write a snapshot");
+                break;
+            }
             case control::Op::kReleaseDisk:
-                require(!std::exchange(released_, true), "released twice");
-                disk_ = {};
-                for (int* top : {&config_.root_disk.top_data_fd, &config_.root_disk.top_meta_fd})
-                    if (*top >= 0) ::close(std::exchange(*top, -1));
+                release_disk();
                 require(!paused_ || !request.value().freeze, "a paused guest can't freeze");
                 frozen_ = request.value().freeze && what_ != "unfrozen";
                 reply.consistent = frozen_;

@@ -1,0 +1,157 @@
+// Copies of a running container.
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "api/engine/clock.h"
+#include "api/engine/engine.h"
+#include "base/log.h"
+
+namespace drupe::engine {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr unsigned kFolderMode = 0700;
+constexpr mode_t kFileMode = 0600;
+/// RAM is written out within it.
+constexpr milliseconds kSnapshotTimeout{120'000};
+constexpr milliseconds kReplaceTimeout{60'000};
+
+/// Files without a name: whoever has them open keeps them.
+Result<control::Snapshot> make_files(const std::string& folder) {
+    TRY(make_folders(folder, kFolderMode));
+    control::Snapshot files;
+    TRY_ASSIGN(files.state, open_file(folder, O_TMPFILE | O_RDWR, kFileMode));
+    TRY_ASSIGN(files.memory, open_file(folder, O_TMPFILE | O_RDWR, kFileMode));
+    return files;
+}
+
+/// The same file, to be read, with a position of its own.
+Result<Fd> reader_of(const Fd& file) {
+    return open_file(fmt::format("/proc/self/fd/{}", file.get()), O_RDONLY);
+}
+
+Result<control::Snapshot> readers_of(const control::Snapshot& files) {
+    control::Snapshot readers;
+    TRY_ASSIGN(readers.state, reader_of(files.state));
+    TRY_ASSIGN(readers.memory, reader_of(files.memory));
+    return readers;
+}
+
+Result<control::Snapshot> duplicates_of(const control::Snapshot& files) {
+    control::Snapshot duplicates;
+    TRY_ASSIGN(duplicates.state, files.state.duplicate());
+    TRY_ASSIGN(duplicates.memory, files.memory.duplicate());
+    return duplicates;
+}
+
+std::string name_of(const ForkRequest& request, uint32_t number) {
+    if (request.name.empty() || request.count == 1) return request.name;
+    return fmt::format("{}-{}", request.name, number);
+}
+
+}  // namespace
+
+Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) {
+    if (request.count == 0 || request.count > kMaxClones) {
+        return Error{ErrorCode::kInvalid,
+                     fmt::format("1 to {} copies can be made at a time", kMaxClones)};
+    }
+    Forked out;
+    out.marks["begun"] = monotonic_ns();
+    TRY_ASSIGN(Container container, find(query));
+    std::optional<ContainerLock> lock;
+    TRY_ASSIGN(lock, ContainerLock::take(run_dir(container)));
+    TRY_ASSIGN(auto current, settle_locked(std::move(container)));
+    if (!current) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
+    container = *std::move(current);
+    if (container.state != State::kRunning) {
+        return Error{ErrorCode::kConflict,
+                     fmt::format("container {} {}", query,
+                                 container.state == State::kPaused
+                                     ? "is paused: unpause it first"
+                                     : refusal(container.state, Command::kExec))};
+    }
+    if (container.config.console || container.config.read_only) {
+        return Error{ErrorCode::kConflict,
+                     fmt::format("container {} can't be forked: it has {}", query,
+                                 container.config.console ? "a console" : "a read-only root")};
+    }
+    TRY_ASSIGN(const control::Snapshot files, make_files(options_.paths.snapshots_dir()));
+    auto sealed = snapshot(container, files, out);
+    if (!sealed) return ended_meanwhile(container, sealed.error());
+    lock.reset();
+
+    ImageRef disk;
+    disk.id = container.image_id;
+    disk.chain = sealed.value().chain;
+    for (uint32_t number = 1; number <= request.count; ++number) {
+        auto clone = start_clone(container, name_of(request, number), disk, files);
+        if (!clone && out.clones.empty()) return std::move(clone).error();
+        if (!clone) {
+            out.failure = std::move(clone).error();
+            break;
+        }
+        out.clones.push_back(std::move(clone).value());
+    }
+    out.marks["done"] = monotonic_ns();
+    return out;
+}
+
+/// As in commit(): the row's step says that the machine may be without its disk.
+Result<SealedDisk> Engine::snapshot(const Container& container, const control::Snapshot& files,
+                                    Forked& out) {
+    TRY_ASSIGN(ControlClient client, connect(container.id));
+    Container row = container;
+    row.step = Step::kCommitting;
+    TRY(table_.update(row));
+    step("committing");
+    control::Request request;
+    request.op = control::Op::kSnapshot;
+    TRY_ASSIGN(request.snapshot, duplicates_of(files));
+    out.marks["stopped"] = monotonic_ns();
+    const auto saved = client.call(std::move(request), kSnapshotTimeout);
+    out.marks["saved"] = monotonic_ns();
+    step("saved");
+    if (!saved) {
+        TRY(return_disk(container));
+        TRY(table_.update(container));
+        return Error(saved.error()).wrap("the machine can't be saved");
+    }
+    auto sealed = images_.seal_top(container.id);
+    out.marks["sealed"] = monotonic_ns();
+    step("sealed");
+    imagefs::DiskFiles disk;
+    if (sealed) {
+        disk = std::move(sealed.value().files);
+    } else {
+        TRY_ASSIGN(disk, images_.open_top(container.id));
+    }
+    const auto replaced = client.call(replace_disk_with(std::move(disk)), kReplaceTimeout);
+    out.marks["going_on"] = monotonic_ns();
+    if (!replaced) return Error(replaced.error()).wrap("the machine didn't take its disk back");
+    step("replaced");
+    TRY(table_.update(container));
+    return sealed;
+}
+
+Result<Machine> Engine::start_clone(const Container& parent, const std::string& name,
+                                    const ImageRef& disk, const control::Snapshot& files) {
+    StartRequest request;
+    TRY_ASSIGN(request.snapshot, readers_of(files));
+    std::optional<ContainerLock> lock;
+    ContainerConfig config = parent.config;
+    config.attach_stdin = config.attach_stdout = config.attach_stderr = false;
+    TRY_ASSIGN(Container clone, record(std::move(config), name, disk, lock));
+    auto top = images_.create_top(clone.id, disk);
+    if (!top) return undo_create(clone, std::move(top).error()).error();
+    step("top made");
+    clone.step = Step::kStarting;
+    TRY(table_.update(clone));
+    step("starting");
+    return launch(std::move(clone), std::move(request), std::move(top).value());
+}
+
+}  // namespace drupe::engine

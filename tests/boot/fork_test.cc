@@ -1,0 +1,178 @@
+// Copies of running machines, by a real kernel.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include "tests/boot/running.h"
+
+namespace drupe::testing {
+namespace {
+
+using std::chrono::seconds;
+using Strings = std::vector<std::string>;
+
+Strings lines_of(const std::string& text) {
+    std::istringstream in(text);
+    Strings lines;
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
+}
+
+/// A container that runs a script, removed at its end with all that was forked from it.
+class Parent {
+  public:
+    explicit Parent(const std::string& script, const Strings& options = {}) {
+        Strings words{"run", "-d"};
+        words.insert(words.end(), options.begin(), options.end());
+        words.insert(words.end(), {"busybox", "sh", "-c", script});
+        const Outcome started = drupe(words);
+        EXPECT_EQ(started.exit_code, 0) << started.err;
+        all_.push_back(trim(started.out));
+    }
+    ~Parent() {
+        Strings words{"rm", "-f"};
+        words.insert(words.end(), all_.begin(), all_.end());
+        (void)drupe(words);
+    }
+    Parent(const Parent&) = delete;
+    Parent& operator=(const Parent&) = delete;
+
+    [[nodiscard]] const std::string& id() const { return all_.front(); }
+    Strings fork(int count) {
+        const Outcome forked = drupe({"fork", "-n", std::to_string(count), id()});
+        EXPECT_EQ(forked.exit_code, 0) << forked.err;
+        const Strings clones = lines_of(forked.out);
+        EXPECT_EQ(clones.size(), static_cast<size_t>(count));
+        all_.insert(all_.end(), clones.begin(), clones.end());
+        return clones;
+    }
+    void remove(const std::string& id) {
+        EXPECT_EQ(drupe({"rm", "-f", id}).exit_code, 0);
+        std::erase(all_, id);
+    }
+
+  private:
+    Strings all_;
+};
+
+std::string in(const std::string& container, const std::string& script) {
+    const Outcome outcome = drupe({"exec", container, "sh", "-c", script});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return outcome.out;
+}
+
+/// Waits until a container's log has so many lines.
+Strings await_log(const std::string& container, size_t count) {
+    const auto limit = std::chrono::steady_clock::now() + seconds(60);
+    for (;;) {
+        Strings lines = lines_of(drupe({"logs", container}).out);
+        if (lines.size() >= count || std::chrono::steady_clock::now() > limit) return lines;
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+}
+
+TEST(ForkTest, CopiesGoOnWhereTheirParentWas) {
+    Parent parent("i=0; while :; do i=$((i+1)); echo $i; sleep 0.2; done");
+    ASSERT_GE(await_log(parent.id(), 3).size(), 3U);
+    const Strings clones = parent.fork(2);
+    const size_t before = await_log(parent.id(), 1).size();
+    for (const std::string& clone : clones) {
+        const Strings lines = await_log(clone, 3);
+        ASSERT_GE(lines.size(), 3U);
+        const int first = std::stoi(lines[0]);
+        EXPECT_GE(first, 3) << "it started anew";
+        EXPECT_LE(first, static_cast<int>(before) + 2);
+        for (size_t i = 0; i < lines.size(); ++i)
+            EXPECT_EQ(lines[i], std::to_string(first + static_cast<int>(i)));
+    }
+    const Strings all = await_log(parent.id(), before + 2);
+    for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i], std::to_string(i + 1));
+}
+
+TEST(ForkTest, EachIsSomebodyOfItsOwn) {
+    Parent parent("while :; do sleep 1000 & wait; done");
+    const std::string ask =
+        "hostname; cat /etc/hostname /proc/sys/kernel/random/uuid; "
+        "head -c 16 /dev/urandom | md5sum; date +%s; cut -d. -f1 /proc/uptime";
+    const int before = std::stoi(lines_of(in(parent.id(), ask)).at(5));
+    const Strings clones = parent.fork(3);
+    std::vector<std::set<std::string>> seen(4);
+    Strings all = clones;
+    all.push_back(parent.id());
+    for (const std::string& container : all) {
+        const Strings lines = lines_of(in(container, ask));
+        ASSERT_EQ(lines.size(), 6U);
+        EXPECT_EQ(lines[0], container.substr(0, 12));
+        EXPECT_EQ(lines[1], lines[0]);
+        for (size_t i = 0; i < seen.size(); ++i)
+            EXPECT_TRUE(seen[i].insert(lines[i]).second) << lines[i] << " twice";
+        const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+        EXPECT_NEAR(std::stod(lines[4]), static_cast<double>(now), 10);
+        EXPECT_GE(std::stoi(lines[5]), before) << "monotonic time went back";
+    }
+}
+
+TEST(ForkTest, WhatOneWritesNobodyElseSees) {
+    Parent parent(
+        "echo base > /file; echo base > /dev/shm/file; while :; do sleep 1000 & wait; done");
+    const auto limit = std::chrono::steady_clock::now() + seconds(60);
+    while (drupe({"exec", parent.id(), "test", "-s", "/dev/shm/file"}).exit_code != 0)
+        ASSERT_LT(std::chrono::steady_clock::now(), limit);
+    const Strings clones = parent.fork(2);
+    EXPECT_EQ(in(clones[0], "echo one | tee /file > /dev/shm/file; cat /file /dev/shm/file"),
+              "one\none\n");
+    EXPECT_EQ(in(clones[1], "cat /file /dev/shm/file"), "base\nbase\n");
+    EXPECT_EQ(in(parent.id(), "cat /file /dev/shm/file"), "base\nbase\n");
+    // A copy's copy, and a copy that starts again from its disk.
+    const Outcome again = drupe({"fork", clones[0]});
+    ASSERT_EQ(again.exit_code, 0) << again.err;
+    EXPECT_EQ(in(trim(again.out), "cat /file"), "one\n");
+    EXPECT_EQ(drupe({"rm", "-f", trim(again.out)}).exit_code, 0);
+    EXPECT_EQ(drupe({"restart", "-t", "0", clones[0]}).exit_code, 0);
+    EXPECT_EQ(in(clones[0], "ls /file"), "/file\n");
+}
+
+TEST(ForkTest, ProgramsBesideTheWorkloadStayWithTheParent) {
+    Parent parent("while :; do sleep 1000 & wait; done");
+    Process beside(drupe_argv({"exec", parent.id(), "sh", "-c", "echo here; sleep 3; echo end"}),
+                   Process::Io::kPipes);
+    ASSERT_TRUE(beside.wait_for("here", seconds(60)));
+    const Strings clones = parent.fork(1);
+    const std::string processes = in(clones[0], "ps -o args | grep -c '[s]leep 3' || true");
+    EXPECT_EQ(processes, "0\n");
+    const Outcome ended = beside.finish(seconds(60));
+    EXPECT_EQ(ended.exit_code, 0);
+    EXPECT_NE(ended.out.find("end"), std::string::npos);
+}
+
+// The disk must be what the memory of the same moment believes it to be.
+TEST(ForkTest, TheDiskIsNeverAheadOfWhatMemoryKnew) {
+    Parent parent(
+        "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/ram; echo $i > /disk; sync /disk; done",
+        {"--privileged"});
+    const auto limit = std::chrono::steady_clock::now() + seconds(60);
+    while (drupe({"exec", parent.id(), "test", "-s", "/disk"}).exit_code != 0)
+        ASSERT_LT(std::chrono::steady_clock::now(), limit);
+    for (int i = 0; i < repetitions(5, 200); ++i) {
+        const Strings clones = parent.fork(1);
+        ASSERT_EQ(clones.size(), 1U);
+        // The counting goes on: the disk's number is read first.
+        const Strings lines = lines_of(in(clones[0],
+                                          "echo 3 > /proc/sys/vm/drop_caches; cat /disk; cat "
+                                          "/dev/shm/ram; dmesg | grep -c EXT4-fs.error"
+                                          " || true"));
+        ASSERT_EQ(lines.size(), 3U);
+        EXPECT_LE(std::stoi(lines[0]), std::stoi(lines[1]));
+        EXPECT_GT(std::stoi(lines[0]), 0);
+        EXPECT_EQ(lines[2], "0");
+        parent.remove(clones[0]);
+    }
+}
+
+}  // namespace
+}  // namespace drupe::testing
