@@ -109,6 +109,7 @@ class Container {
     void go_on_after_snapshot(const std::function<void()>& done);
     [[nodiscard]] std::string describe_state() const;
     void adopt();
+    void run_hooks();
     void on_adopted(const Status& status, Session::Offsets offsets);
     void thaw(bool frozen, const std::function<void(bool consistent)>& done);
     void do_pause(const ControlServer::Answer& answer);

@@ -11,6 +11,10 @@ namespace drupe {
 namespace {
 
 constexpr uint32_t kCannotStart = 125;
+/// What an application does when it finds itself in a copy: as root, in the names' order, beside
+/// the workload, which goes on. An image without a shell has no hooks.
+constexpr const char* kHooks =
+    "for hook in /etc/drupe/on-fork.d/*; do [ ! -x \"$hook\" ] || \"$hook\"; done";
 
 /// What the container of a snapshot tells the one that goes on (docs/formats/snapshot.md).
 struct Handover {
@@ -146,7 +150,18 @@ void Container::on_adopted(const Status& status, Session::Offsets offsets) {
     count("workload_started");
     record_.started_at_ns = Timeline::now_ns(CLOCK_REALTIME);
     if (auto opened = sessions_[protocol::kWorkloadSession]->open(offsets); !opened)
-        end("vmm-error", kCannotStart, opened.error().message);
+        return end("vmm-error", kCannotStart, opened.error().message);
+    run_hooks();
+}
+
+/// Nobody waits for them; drupe-init forgets them when they have ended (on_exited()).
+void Container::run_hooks() {
+    protocol::Start hooks;
+    hooks.session = next_session_++;
+    hooks.argv = {"/bin/sh", "-c", kHooks};
+    hooks.env = config_.workload.env;
+    const auto ordered = agent_->order(hooks, kOrderLimit, [](const Status&) {});
+    if (!ordered) log(LogLevel::kWarn, "on-fork hooks: {}", ordered.error().message);
 }
 
 }  // namespace drupe

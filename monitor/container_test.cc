@@ -247,6 +247,7 @@ TEST_F(ContainerTest, AMachineThatGoesOnFromASnapshotIsSomebodyBeforeItsWorkload
         guest.answer(Kind::kIdentity);
         guest.answer(Kind::kSignal);
         guest.answer(Kind::kSuspend);
+        guest.answer(Kind::kStart);  // hooks
         guest.send(Kind::kExited, 0, Exited{7, 137, 9, false});
         guest.answer(Kind::kForget);
         guest.send(Kind::kExited, 0, Exited{kWorkloadSession, 4, 0, false});

@@ -52,7 +52,7 @@ class Session final : public AgentSession, private StreamOwner {
     Result<std::unique_ptr<OutputStream>> open_output(uint32_t session, protocol::Stream stream,
                                                       uint64_t offset, OutputSink& sink) override;
     Result<std::unique_ptr<InputStream>> open_input(uint32_t session, InputEvents events) override;
-    void expect_session(uint32_t session) override { sessions_.try_emplace(session); }
+    void expect_session(uint32_t session) override { sessions_[session].taken_over = true; }
     uint64_t violations() const override { return violations_; }
 
   private:
@@ -66,6 +66,7 @@ class Session final : public AgentSession, private StreamOwner {
     struct SessionState {
         bool reported = false;   // to on_exited
         bool announced = false;  // by the guest, on this connection
+        bool taken_over = false;
     };
 
     // StreamOwner
@@ -177,7 +178,9 @@ Result<std::unique_ptr<OutputStream>> Session::open_output(uint32_t session,
 
 Result<std::unique_ptr<InputStream>> Session::open_input(uint32_t session, InputEvents events) {
     if (links_.size() >= kMaxOpenStreams) return Error{ErrorCode::kLimit, "too many streams"};
-    return make_input_stream(*this, session, std::move(events));
+    const auto known = sessions_.find(session);
+    const bool taken_over = known != sessions_.end() && known->second.taken_over;
+    return make_input_stream(*this, session, taken_over, std::move(events));
 }
 
 std::optional<size_t> Session::consume(std::string_view bytes) {

@@ -122,7 +122,7 @@ class AgentSession {
                                                                           InputEvents events) = 0;
 
     /// A session that runs in the guest already, started through another AgentSession (before a
-    /// snapshot): its exit is accepted.
+    /// snapshot): its exit is accepted, and its input goes on where the guest is.
     virtual void expect_session(uint32_t session) = 0;
 
     /// How often the guest broke a rule, on the control connection or a stream.

@@ -537,6 +537,31 @@ TEST_F(AgentSessionTest, InputIsKeptUntilItIsAcknowledged) {
     EXPECT_TRUE(input_end_.wait([](const std::string& end) { return end == "delivered"; }));
 }
 
+TEST_F(AgentSessionTest, InputOfASessionThatWasTakenOverGoesOnWhereTheGuestIs) {
+    Peer control = greeted();
+    host_.run([this] { agent_->expect_session(1); });
+    InputStream& input = write();
+    EXPECT_EQ(host_.run([&] { return input.write("abc"); }), 3U);
+    auto peer = stream_connection(0);
+    peer->send(opened(1000) + ack(990));  // of what another host had sent
+    EXPECT_EQ(peer->receive(11), data_frame("abc"));
+    peer->send(ack(1002));
+    connections_.change([](auto& list) { list[0].reset(); });
+    peer.reset();
+    auto again = stream_connection(1, 1002);
+    again->send(opened(1002));
+    EXPECT_EQ(again->receive(9), data_frame("c"));
+}
+
+TEST_F(AgentSessionTest, AnInputThatGoesOnNearTheEndOfNumbersBreaks) {
+    Peer control = greeted();
+    host_.run([this] { agent_->expect_session(1); });
+    (void)write();
+    auto peer = stream_connection(0);
+    peer->send(opened(UINT64_MAX - 1));
+    expect_broken(control, "stdin of session 1");
+}
+
 TEST_F(AgentSessionTest, InputIsBoundedByTheWindow) {
     Peer control = greeted();
     InputStream& input = write();

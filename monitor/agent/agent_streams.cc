@@ -18,6 +18,8 @@ using protocol::StreamKind;
 constexpr uint64_t kAckEvery = kStreamWindow / 4;
 /// Bytes waiting in user space for the device to take them.
 constexpr size_t kMaxUnsent = 2 * protocol::kMaxStreamData;
+/// No input is so long, and sums with it don't overflow.
+constexpr uint64_t kMaxOffset = uint64_t{1} << 62;
 
 class Output final : public OutputStream, private StreamLink::User {
   public:
@@ -97,8 +99,9 @@ class Output final : public OutputStream, private StreamLink::User {
 
 class Input final : public InputStream, private StreamLink::User {
   public:
-    Input(StreamOwner& owner, uint32_t session, InputEvents events)
+    Input(StreamOwner& owner, uint32_t session, bool taken_over, InputEvents events)
         : events_(std::move(events)),
+          taken_over_(taken_over),
           ring_(kStreamWindow),
           link_(owner, *this, session, protocol::Stream::kStdin) {}
 
@@ -118,13 +121,28 @@ class Input final : public InputStream, private StreamLink::User {
     uint64_t position() const override { return ring_.begin(); }
 
     bool opened(uint64_t offset) override {
+        if (taken_over_ && offset > kMaxOffset) return false;
+        if (std::exchange(taken_over_, false)) go_on_at(offset);
         if (offset < ring_.begin() || offset > ever_sent_) return false;
         sent_ = offset;
         eof_sent_ = false;
         return true;
     }
 
+    /// Bytes before the offset are somebody else's; our first one comes there.
+    void go_on_at(uint64_t offset) {
+        protocol::ByteRing ring(kStreamWindow, offset);
+        for (uint64_t at = 0; at < ring_.end();) {
+            const std::string_view bytes = ring_.peek(at, kStreamWindow);
+            (void)ring.append(bytes);
+            at += bytes.size();
+        }
+        ring_ = std::move(ring);
+        base_ = ever_sent_ = offset;
+    }
+
     bool frame(const ParsedStream& frame) override {
+        if (frame.kind == StreamKind::kAck && frame.ack_offset <= base_ && base_ != 0) return true;
         if (frame.kind == StreamKind::kAck) {
             if (frame.ack_offset <= ring_.begin() || frame.ack_offset > sent_) return false;
             link_.made_progress();
@@ -165,6 +183,8 @@ class Input final : public InputStream, private StreamLink::User {
     void fail(const Error& error) override { end(error); }
 
     InputEvents events_;
+    bool taken_over_;
+    uint64_t base_ = 0;        // what another host has sent
     protocol::ByteRing ring_;  // from the first byte that isn't acknowledged
     uint64_t sent_ = 0;        // on this connection
     uint64_t ever_sent_ = 0;   // on any
@@ -184,8 +204,8 @@ std::unique_ptr<OutputStream> make_output_stream(StreamOwner& owner, uint32_t se
 }
 
 std::unique_ptr<InputStream> make_input_stream(StreamOwner& owner, uint32_t session,
-                                               InputEvents events) {
-    return std::make_unique<Input>(owner, session, std::move(events));
+                                               bool taken_over, InputEvents events) {
+    return std::make_unique<Input>(owner, session, taken_over, std::move(events));
 }
 
 }  // namespace drupe::agent

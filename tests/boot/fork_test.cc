@@ -137,6 +137,41 @@ TEST(ForkTest, WhatOneWritesNobodyElseSees) {
     EXPECT_EQ(in(clones[0], "ls /file"), "/file\n");
 }
 
+TEST(ForkTest, HooksOfTheImageRunInCopiesAlone) {
+    Parent parent(
+        "mkdir -p /etc/drupe/on-fork.d; cd /etc/drupe/on-fork.d; "
+        "echo '#!/bin/sh' > hook; echo 'hostname > /forked' >> hook; chmod 755 hook; "
+        "touch /ready; while :; do sleep 1000 & wait; done");
+    const auto limit = std::chrono::steady_clock::now() + seconds(60);
+    while (drupe({"exec", parent.id(), "test", "-e", "/ready"}).exit_code != 0)
+        ASSERT_LT(std::chrono::steady_clock::now(), limit);
+    const Strings clones = parent.fork(1);
+    while (drupe({"exec", clones[0], "test", "-s", "/forked"}).exit_code != 0)
+        ASSERT_LT(std::chrono::steady_clock::now(), limit);
+    EXPECT_EQ(trim(in(clones[0], "cat /forked")), clones[0].substr(0, 12));
+    EXPECT_NE(drupe({"exec", parent.id(), "test", "-e", "/forked"}).exit_code, 0);
+}
+
+TEST(ForkTest, ATerminalsCopyCanBeTypedInto) {
+    Process first(drupe_argv({"run", "-it", "--name", "typed", "busybox", "sh"}),
+                  Process::Io::kTerminal);
+    ASSERT_TRUE(first.wait_for("# ", seconds(60)));
+    first.write("value=41\n");
+    first.write("echo set $value\n");
+    ASSERT_TRUE(first.wait_for("set 41", seconds(60)));
+    ASSERT_EQ(drupe({"fork", "--name", "typed-copy", "typed"}).exit_code, 0);
+    Process copy(drupe_argv({"attach", "typed-copy"}), Process::Io::kTerminal);
+    copy.write("echo copy $((value + 1))\n");
+    EXPECT_TRUE(copy.wait_for("copy 42", seconds(60)));
+    first.write("echo parent $((value - 1))\n");
+    EXPECT_TRUE(first.wait_for("parent 40", seconds(60)));
+    copy.write("exit 5\n");
+    EXPECT_EQ(copy.finish(seconds(60)).exit_code, 5);
+    first.write("exit 6\n");
+    EXPECT_EQ(first.finish(seconds(60)).exit_code, 6);
+    EXPECT_EQ(drupe({"rm", "-f", "typed", "typed-copy"}).exit_code, 0);
+}
+
 TEST(ForkTest, ProgramsBesideTheWorkloadStayWithTheParent) {
     Parent parent("while :; do sleep 1000 & wait; done");
     Process beside(drupe_argv({"exec", parent.id(), "sh", "-c", "echo here; sleep 3; echo end"}),
