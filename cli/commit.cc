@@ -34,11 +34,12 @@ std::string timing_text(const std::map<std::string, uint64_t>& marks) {
 }
 
 Result<client::Pairs> query_of(const std::vector<std::string>& names,
-                               const engine::CommitWords& words, bool pause) {
+                               const engine::CommitWords& words, bool pause, bool live) {
     client::Pairs query{{"container", names[0]},
                         {"author", words.author},
                         {"comment", words.comment},
-                        {"pause", pause ? "1" : "0"}};
+                        {"pause", pause ? "1" : "0"},
+                        {"live", live ? "1" : "0"}};
     for (const std::string& change : words.changes) query.emplace_back("changes", change);
     if (names.size() == 1) return query;
     TRY_ASSIGN(const auto name, imagefs::oci::Reference::parse(names[1]));
@@ -73,6 +74,7 @@ int commit_command(int argc, char** argv) {
     bool pause = true;
     std::vector<std::string> names;
     bool timing = false;
+    bool live = false;
     Args args("commit", "CONTAINER [NAME[:TAG]]",
               "Make an image of what a container has changed. A running one stands still for "
               "moments meanwhile.");
@@ -84,17 +86,23 @@ int commit_command(int argc, char** argv) {
     args.flag("-p,--pause", pause,
               "Freeze its file system meanwhile (default); --pause=false makes an image as after a "
               "loss of power");
+    args.flag(
+        "--live", live,
+        "With its memory: `drupe run NAME`, without a command or options of the program, goes "
+        "on from there");
     args.flag("--timing", timing, "Print where the time went");
     args.operands(names, 1, 2);
     args.example("drupe commit -c 'CMD [\"redis-server\"]' warm cache:warm",
                  "an image of a container that was set up by hand");
+    args.example("drupe commit --live db db:warm && drupe run -d db:warm",
+                 "a database that is up from the first moment on");
     args.example("drupe commit --pause=false db snapshot:1", "without holding its writes up");
     if (const auto code = args.parse(argc, argv)) return *code;
-    const auto query = query_of(names, words, pause);
+    const auto query = query_of(names, words, pause, live);
     if (!query) return fail(query.error());
     const auto committed = commit(query.value());
     if (!committed) return fail(committed.error());
-    if (pause && !committed.value().consistent) {
+    if (pause && !live && !committed.value().consistent) {
         fmt::print(stderr,
                    "drupe: the guest's file system couldn't be frozen: the image holds what a loss "
                    "of power would have left, files that were being written may be incomplete\n");

@@ -1,5 +1,7 @@
 // POST /commit
 
+#include <algorithm>
+
 #include "api/daemon/container_event.h"
 #include "api/endpoints/changes.h"
 #include "api/endpoints/containers.h"
@@ -64,6 +66,13 @@ Result<std::vector<std::string>> overrides(const nlohmann::json& body) {
     return changes;
 }
 
+/// The label drupe.live=1, which is how Docker's clients can ask.
+bool asks_for_memory(const std::vector<std::string>& changes) {
+    return std::ranges::any_of(changes, [](const std::string& change) {
+        return change == "LABEL drupe.live=1" || change == R"(LABEL "drupe.live"="1")";
+    });
+}
+
 }  // namespace
 
 Status commit_container(const Call& call) {
@@ -75,6 +84,7 @@ Status commit_container(const Call& call) {
     TRY_ASSIGN(const auto body, call.body());
     TRY_ASSIGN(request.words.changes, overrides(body));
     for (std::string& change : changes_of(call)) request.words.changes.push_back(std::move(change));
+    request.live = call.flag("live") || asks_for_memory(request.words.changes);
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(const engine::Container container, engine->find(call.text("container")));
     TRY_ASSIGN(const engine::Committed committed, engine->commit(container.id, request));

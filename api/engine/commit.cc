@@ -77,7 +77,15 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
     Committed out;
     out.marks["begun"] = monotonic_ns();
     SealedDisk sealed;
-    if (container.state == State::kRunning || container.state == State::kPaused) {
+    const LiveImages lives(options_.paths.snapshots_dir());
+    LiveImages::New memory;
+    if (request.live) {
+        TRY(check_can_be_saved(container, query));
+        TRY_ASSIGN(memory, lives.begin());
+        auto done = snapshot(container, memory.files, out.marks);
+        if (!done) return ended_meanwhile(container, done.error());
+        sealed = std::move(done).value();
+    } else if (container.state == State::kRunning || container.state == State::kPaused) {
         auto done = seal_running(container, request.pause, out);
         if (!done) return ended_meanwhile(container, done.error());
         sealed = std::move(done).value();
@@ -88,6 +96,9 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
     }
     sealed.files = {};
     TRY_ASSIGN(out.image_id, images_.put_image(sealed, request.reference, make_config));
+    if (request.live) {
+        TRY(keep_live(container, sealed, memory, out.image_id));
+    }
     out.marks["recorded"] = monotonic_ns();
     step("committed");
     return out;

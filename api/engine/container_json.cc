@@ -155,6 +155,7 @@ std::string to_json(const ContainerConfig& config) {
         {"dns_options", config.dns_options},
         {"dns_search", config.dns_search},
         {"extra_hosts", config.extra_hosts},
+        {"live", config.live},
         {"boot", config.boot},
         {"kernel", config.kernel},
         {"kernel_args", config.kernel_args},
@@ -212,6 +213,7 @@ Result<ContainerConfig> parse_container_config(std::string_view text) {
     in.get("network_mode", config.network_mode);
     in.get_list("network_aliases", config.network_aliases, kMaxItems);
     read_policies(in, config);
+    if (value.contains("live")) in.get("live", config.live);
     if (value.contains("boot")) in.get("boot", config.boot);
     in.get("kernel", config.kernel);
     in.get("kernel_args", config.kernel_args);

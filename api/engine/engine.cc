@@ -63,10 +63,11 @@ Status Engine::undo_create(const Container& container, Error why) {
 
 Result<Container> Engine::create(ContainerConfig asked, std::string name) {
     TRY_ASSIGN(const ImageRef image, images_.resolve(asked.image));
+    TRY_ASSIGN(const ImageRef disk, take_live(image, asked));
     std::optional<ContainerLock> lock;
     TRY_ASSIGN(Container container, record(std::move(asked), std::move(name), image, lock));
     if (!container.config.read_only) {
-        auto top = images_.create_top(container.id, image);
+        auto top = images_.create_top(container.id, disk);
         if (!top) return undo_create(container, std::move(top).error()).error();
     }
     step("top made");

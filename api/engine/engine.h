@@ -13,6 +13,7 @@
 #include "api/engine/container_table.h"
 #include "api/engine/image_source.h"
 #include "api/engine/launcher.h"
+#include "api/engine/live_image.h"
 #include "api/engine/lock.h"
 #include "api/engine/paths.h"
 #include "api/engine/process_table.h"
@@ -85,6 +86,8 @@ struct CommitRequest {
     /// Freeze a running one's file system meanwhile. Without, its workload isn't held up, and the
     /// image is what a loss of power would have left.
     bool pause = true;
+    /// With its memory, of a running one: containers of the image go on from there.
+    bool live = false;
 };
 struct Committed {
     std::string image_id;
@@ -283,6 +286,15 @@ class Engine {
     [[nodiscard]] Status sweep_folder(const std::string& id);
     void drop_template(const ContainerConfig& config) const;
 
+    // live_image.cc
+    [[nodiscard]] Status keep_live(const Container& container, const SealedDisk& disk,
+                                   const LiveImages::New& made, const std::string& image_id);
+    /// Has a new container's first start go on from its image's memory, if nothing else is asked
+    /// for; the disk that fits.
+    [[nodiscard]] Result<ImageRef> take_live(const ImageRef& image, ContainerConfig& asked) const;
+    [[nodiscard]] Result<control::Snapshot> open_live(const Container& container) const;
+    [[nodiscard]] Status sweep_live();
+
     // commit.cc
     [[nodiscard]] Result<SealedDisk> seal_running(const Container& container, bool pause,
                                                   Committed& out);
@@ -291,7 +303,8 @@ class Engine {
 
     // fork.cc
     [[nodiscard]] Result<SealedDisk> snapshot(const Container& container,
-                                              const control::Snapshot& files, Forked& out);
+                                              const control::Snapshot& files,
+                                              std::map<std::string, uint64_t>& marks);
     [[nodiscard]] Result<Machine> start_clone(const Container& parent, const std::string& name,
                                               const ImageRef& disk, const control::Snapshot& files);
 

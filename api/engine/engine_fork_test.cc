@@ -85,6 +85,64 @@ TEST_F(EngineTest, WhereANameIsTakenTheCopiesBeforeItStay) {
     EXPECT_THAT(forked.value().failure->message, HasSubstr("test-2"));
 }
 
+TEST_F(EngineTest, AContainerOfALiveImageGoesOnFromItsMemoryOnce) {
+    const Machine machine = run({"sleep"}, "db");
+    CommitRequest request;
+    request.reference = "made";
+    request.live = true;
+    const auto committed = engine_->commit("db", request);
+    ASSERT_TRUE(committed) << committed.error().message;
+    EXPECT_EQ(engine_->find("db").value().state, State::kRunning);
+    EXPECT_EQ(entries("/snapshots"), 1u);
+
+    ContainerConfig asked;
+    asked.image = "made";
+    ASSERT_TRUE(create_and_start(asked, "warm", {}));
+    EXPECT_TRUE(launcher_.last.config.restore.given());
+    EXPECT_EQ(launcher_.last.config.kernel_fd, -1);
+    ASSERT_TRUE(engine_->kill("warm", SIGKILL));
+    ASSERT_TRUE(engine_->start("warm", {}));
+    EXPECT_FALSE(launcher_.last.config.restore.given()) << "its disk has moved on";
+
+    const auto boots = [&](const std::function<void(ContainerConfig&)>& change) {
+        ContainerConfig other = asked;
+        change(other);
+        ASSERT_TRUE(create_and_start(other, "", {}));
+        EXPECT_FALSE(launcher_.last.config.restore.given());
+    };
+    boots([](ContainerConfig& c) { c.cmd = Strings{"sleep", "2"}; });
+    boots([](ContainerConfig& c) { c.env = {"A=b"}; });
+    boots([](ContainerConfig& c) { c.boot = "cold"; });
+    boots([](ContainerConfig& c) { c.tty = true; });
+    boots([](ContainerConfig& c) { c.memory_bytes = 1 << 30; });
+
+    // Saved anew, then gone with its image.
+    ASSERT_TRUE(engine_->commit("db", request));
+    EXPECT_EQ(entries("/snapshots"), 1u);
+    std::filesystem::create_directory(root_ + "/snapshots/new-of-the-dead");
+    images_->committed.clear();
+    ASSERT_TRUE(engine_->sweep());
+    EXPECT_EQ(entries("/snapshots"), 0u);
+}
+
+TEST_F(EngineTest, ALiveCommitThatDiesLeavesNoMemoryAndItsMachineGoesOn) {
+    CommitRequest request;
+    request.reference = "made";
+    request.live = true;
+    for (const char* step : {"committing", "saved", "sealed", "replaced"}) {
+        SCOPED_TRACE(step);
+        const Machine machine = run({"sleep"}, "db");
+        ASSERT_TRUE(dies_at(step, [&](Engine& engine) { (void)engine.commit("db", request); }));
+        EXPECT_EQ(engine_->find("db").value().state, State::kRunning);
+        ASSERT_TRUE(engine_->sweep());
+        EXPECT_EQ(entries("/snapshots"), 0u);
+        ASSERT_TRUE(engine_->remove("db", true));
+    }
+    ASSERT_TRUE(engine_->create(config({"sleep"}), "new"));
+    EXPECT_EQ(engine_->commit("new", request).error().code, ErrorCode::kConflict);
+    EXPECT_EQ(entries("/snapshots"), 0u);
+}
+
 TEST_F(EngineTest, AKilledForkLeavesTheParentRunningWithItsDisk) {
     for (const char* step : {"committing", "saved", "sealed", "replaced", "recorded", "top made",
                              "starting", "planned", "launched", "running"}) {

@@ -67,20 +67,9 @@ Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) 
     TRY_ASSIGN(auto current, settle_locked(std::move(container)));
     if (!current) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
     container = *std::move(current);
-    if (container.state != State::kRunning) {
-        return Error{ErrorCode::kConflict,
-                     fmt::format("container {} {}", query,
-                                 container.state == State::kPaused
-                                     ? "is paused: unpause it first"
-                                     : refusal(container.state, Command::kExec))};
-    }
-    if (container.config.console || container.config.read_only) {
-        return Error{ErrorCode::kConflict,
-                     fmt::format("container {} can't be forked: it has {}", query,
-                                 container.config.console ? "a console" : "a read-only root")};
-    }
+    TRY(check_can_be_saved(container, query));
     TRY_ASSIGN(const control::Snapshot files, make_files(options_.paths.snapshots_dir()));
-    auto sealed = snapshot(container, files, out);
+    auto sealed = snapshot(container, files, out.marks);
     if (!sealed) return ended_meanwhile(container, sealed.error());
     lock.reset();
 
@@ -102,7 +91,7 @@ Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) 
 
 /// As in commit(): the row's step says that the machine may be without its disk.
 Result<SealedDisk> Engine::snapshot(const Container& container, const control::Snapshot& files,
-                                    Forked& out) {
+                                    std::map<std::string, uint64_t>& marks) {
     TRY_ASSIGN(ControlClient client, connect(container.id));
     Container row = container;
     row.step = Step::kCommitting;
@@ -111,9 +100,9 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
     control::Request request;
     request.op = control::Op::kSnapshot;
     TRY_ASSIGN(request.snapshot, duplicates_of(files));
-    out.marks["stopped"] = monotonic_ns();
+    marks["stopped"] = monotonic_ns();
     const auto saved = client.call(std::move(request), kSnapshotTimeout);
-    out.marks["saved"] = monotonic_ns();
+    marks["saved"] = monotonic_ns();
     step("saved");
     if (!saved) {
         TRY(return_disk(container));
@@ -121,7 +110,7 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
         return Error(saved.error()).wrap("the machine can't be saved");
     }
     auto sealed = images_.seal_top(container.id);
-    out.marks["sealed"] = monotonic_ns();
+    marks["sealed"] = monotonic_ns();
     step("sealed");
     imagefs::DiskFiles disk;
     if (sealed) {
@@ -130,7 +119,7 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
         TRY_ASSIGN(disk, images_.open_top(container.id));
     }
     const auto replaced = client.call(replace_disk_with(std::move(disk)), kReplaceTimeout);
-    out.marks["going_on"] = monotonic_ns();
+    marks["going_on"] = monotonic_ns();
     if (!replaced) return Error(replaced.error()).wrap("the machine didn't take its disk back");
     step("replaced");
     TRY(table_.update(container));

@@ -247,6 +247,7 @@ Status Engine::sweep() {
         log(LogLevel::kWarn, "remove what is left of container {}: {}", short_id(id),
             swept.error().message);
     }
+    TRY(sweep_live());
     return templates_.sweep();
 }
 

@@ -308,6 +308,7 @@ Result<Machine> Engine::start(std::string_view query, StartRequest request) {
                                                  : refusal(container.state, Command::kStart))};
     }
     TRY_ASSIGN(imagefs::DiskFiles disk, open_disk(container));
+    TRY_ASSIGN(request.snapshot, open_live(container));
     container.step = Step::kStarting;
     if (!restart) container.restarts = 0;
     container.stopped_by_user = false;

@@ -185,6 +185,24 @@ TEST(ForkTest, ProgramsBesideTheWorkloadStayWithTheParent) {
     EXPECT_NE(ended.out.find("end"), std::string::npos);
 }
 
+TEST(LiveImageTest, ItsContainersGoOnFromItsMemory) {
+    Parent parent("i=0; while :; do i=$((i+1)); echo $i; sleep 0.2; done");
+    ASSERT_GE(await_log(parent.id(), 5).size(), 5U);
+    ASSERT_EQ(drupe({"commit", "--live", parent.id(), "live:1"}).exit_code, 0);
+    for (const std::string name : {"live-a", "live-b"}) {
+        ASSERT_EQ(drupe({"run", "-d", "--name", name, "live:1"}).exit_code, 0);
+        const Strings lines = await_log(name, 2);
+        ASSERT_GE(lines.size(), 2U);
+        EXPECT_GE(std::stoi(lines[0]), 5) << "it started anew";
+        EXPECT_EQ(std::stoi(lines[1]), std::stoi(lines[0]) + 1);
+        EXPECT_NE(trim(in(name, "hostname")), parent.id().substr(0, 12));
+    }
+    EXPECT_EQ(drupe({"run", "--rm", "live:1", "echo", "another command"}).out, "another command\n");
+    EXPECT_EQ(drupe({"rm", "-f", "live-a", "live-b"}).exit_code, 0);
+    EXPECT_EQ(drupe({"rmi", "live:1"}).exit_code, 0);
+    EXPECT_NE(drupe({"run", "--rm", "--pull", "never", "live:1"}).exit_code, 0);
+}
+
 // The disk must be what the memory of the same moment believes it to be.
 TEST(ForkTest, TheDiskIsNeverAheadOfWhatMemoryKnew) {
     Parent parent(

@@ -29,6 +29,11 @@ Result<std::unique_ptr<FakeImages>> FakeImages::open(const std::string& root) {
 
 Result<ImageRef> FakeImages::resolve(std::string_view name) {
     const ImageRef image{"sha256:" + std::string(64, '1'), std::string(64, '2'), {}};
+    ImageRef made{"sha256:" + std::string(64, '4'), std::string(64, '3'), {}};
+    if (!committed.empty() && (name == "made" || name == made.id)) {
+        made.config.cmd = {"sleep"};
+        return made;
+    }
     if (name != "image" && name != image.id) {
         return Error{ErrorCode::kNotFound, "No such image: " + std::string(name)};
     }
