@@ -105,6 +105,9 @@ Status Machine::restore() {
         Decoder in(device);
         TRY(transport->restore(in));
     }
+    // It has booted: nobody needs these.
+    const Fd kernel(config_.kernel_fd);
+    const Fd initrd(config_.initrd_fd);
     return ok();
 }
 

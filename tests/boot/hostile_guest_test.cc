@@ -20,12 +20,14 @@ class HostileRoot {
         const std::string initrd = DRUPE_TEST_BINARY_DIR "/hostile-" + act + ".cpio";
         ::setenv("DRUPE_INITRD", initrd.c_str(), 1);
         ::setenv("DRUPE_ROOT", (base_ + "-hostile").c_str(), 1);
+        ::setenv("DRUPE_BOOT", "cold", 1);  // templates of such guests would only take time
     }
     HostileRoot(const HostileRoot&) = delete;
     HostileRoot& operator=(const HostileRoot&) = delete;
     ~HostileRoot() {
         end_daemon();
         ::unsetenv("DRUPE_INITRD");
+        ::unsetenv("DRUPE_BOOT");
         had_root_ ? ::setenv("DRUPE_ROOT", base_.c_str(), 1) : ::unsetenv("DRUPE_ROOT");
     }
 
