@@ -56,9 +56,8 @@ TEST(MemoryFileTest, AllOfRamComesBackAndZeroesTakeNoRoom) {
     const Fd file = empty_file();
     const auto written = write_memory(memory, file.get());
     ASSERT_TRUE(written);
-    EXPECT_EQ(
-        written.value().runs,
-        (std::vector<PageRun>{{0, 2}, {40, 1}, {300, 1}, {511, 2}, {600, 1}, {767, 1}}));
+    EXPECT_EQ(written.value().runs,
+              (std::vector<PageRun>{{0, 2}, {40, 1}, {300, 1}, {511, 2}, {600, 1}, {767, 1}}));
     EXPECT_EQ(pages_on_disk(file), pages.size());
 
     const GuestMemory other = make_memory();
