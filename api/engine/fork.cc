@@ -1,11 +1,13 @@
 // Copies of a running container.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
+#include "api/engine/names.h"
 #include "base/log.h"
 
 namespace drupe::engine {
@@ -19,12 +21,21 @@ constexpr mode_t kFileMode = 0600;
 constexpr milliseconds kSnapshotTimeout{120'000};
 constexpr milliseconds kReplaceTimeout{60'000};
 
-/// Files without a name: whoever has them open keeps them.
+/// A file without a name: whoever has it open keeps it. (Not O_TMPFILE: an overlay's file system
+/// may not have it.)
+Result<Fd> make_unnamed(const std::string& folder) {
+    TRY_ASSIGN(const std::string id, random_id());
+    const std::string path = fmt::format("{}/new-{}", folder, short_id(id));
+    TRY_ASSIGN(Fd file, open_file(path, O_RDWR | O_CREAT | O_EXCL, kFileMode));
+    if (::unlink(path.c_str()) < 0) return os_error("unlink " + path);
+    return file;
+}
+
 Result<control::Snapshot> make_files(const std::string& folder) {
     TRY(make_folders(folder, kFolderMode));
     control::Snapshot files;
-    TRY_ASSIGN(files.state, open_file(folder, O_TMPFILE | O_RDWR, kFileMode));
-    TRY_ASSIGN(files.memory, open_file(folder, O_TMPFILE | O_RDWR, kFileMode));
+    TRY_ASSIGN(files.state, make_unnamed(folder));
+    TRY_ASSIGN(files.memory, make_unnamed(folder));
     return files;
 }
 

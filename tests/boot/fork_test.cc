@@ -6,6 +6,7 @@
 #include <chrono>
 #include <set>
 #include <sstream>
+#include <stdexcept>
 #include <thread>
 
 #include "tests/boot/running.h"
@@ -46,8 +47,8 @@ class Parent {
     Strings fork(int count) {
         const Outcome forked = drupe({"fork", "-n", std::to_string(count), id()});
         EXPECT_EQ(forked.exit_code, 0) << forked.err;
-        const Strings clones = lines_of(forked.out);
-        EXPECT_EQ(clones.size(), static_cast<size_t>(count));
+        Strings clones = lines_of(forked.out);
+        if (clones.size() != static_cast<size_t>(count)) throw std::runtime_error("no copies");
         all_.insert(all_.end(), clones.begin(), clones.end());
         return clones;
     }

@@ -43,9 +43,10 @@ void await_template(const Arguments& options = {}) {
 
 /// Files of the templates that are ready.
 std::vector<fs::path> files(const std::string& name) {
-    const char* const root = std::getenv("DRUPE_ROOT");
+    const char* const named = std::getenv("DRUPE_ROOT");
+    const std::string root = named != nullptr ? named : "/var/lib/drupe";
     std::vector<fs::path> found;
-    for (const auto& entry : fs::recursive_directory_iterator(std::string(root) + "/templates"))
+    for (const auto& entry : fs::recursive_directory_iterator(root + "/templates"))
         if (entry.path().filename() == name) found.push_back(entry.path());
     return found;
 }
