@@ -125,6 +125,7 @@ TEST(TemplateTest, ManyAtOnceEachHaveTheirOwn) {
     constexpr int kMachines = 10;
     std::vector<std::string> outputs(kMachines);
     std::vector<std::thread> threads;
+    threads.reserve(kMachines);
     for (int i = 0; i < kMachines; ++i) {
         threads.emplace_back([&outputs, i] {
             const std::string text = std::to_string(i);
