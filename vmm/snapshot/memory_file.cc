@@ -141,7 +141,7 @@ Status check_file(int fd, uint64_t bytes) {
 Result<MemoryPages> write_memory(const GuestMemory& memory, int fd, const PageBitmaps* dirty) {
     MemoryPages pages;
     pages.total = memory.total_size() / kPage;
-    const std::vector<PageRun> wanted =
+    std::vector<PageRun> wanted =
         dirty != nullptr ? dirty_runs(memory, *dirty) : std::vector<PageRun>{{0, pages.total}};
     std::vector<PageRun> written;
     TRY(check_file(fd, 0));
@@ -154,7 +154,7 @@ Result<MemoryPages> write_memory(const GuestMemory& memory, int fd, const PageBi
     }
     // A dirty page may be zero now, and must cover the one below; of a whole machine, what isn't
     // written is zero.
-    pages.runs = dirty != nullptr ? wanted : std::move(written);
+    pages.runs = dirty != nullptr ? std::move(wanted) : std::move(written);
     return pages;
 }
 
