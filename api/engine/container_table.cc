@@ -288,15 +288,4 @@ Result<std::vector<Container>> ContainerTable::of_image(std::string_view image_i
     return select("WHERE image_id = ?", image_id);
 }
 
-Result<std::vector<std::string>> ContainerTable::unsettled() {
-    TRY_ASSIGN(auto rows, db_->prepare("SELECT id FROM containers WHERE state IN ('running', "
-                                       "'paused', 'restarting') OR step <> 0"));
-    std::vector<std::string> ids;
-    for (;;) {
-        TRY_ASSIGN(const bool there, rows.step());
-        if (!there) return ids;
-        ids.push_back(rows.text(0));
-    }
-}
-
 }  // namespace drupe::engine

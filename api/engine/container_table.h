@@ -42,8 +42,6 @@ class ContainerTable {
     [[nodiscard]] Result<Container> by_id(std::string_view id);
     /// The newest first.
     [[nodiscard]] Result<std::vector<Container>> all();
-    /// Ids of those that run, or with a step under way.
-    [[nodiscard]] Result<std::vector<std::string>> unsettled();
     /// Ids of the containers made from an image.
     [[nodiscard]] Result<std::vector<Container>> of_image(std::string_view image_id);
 

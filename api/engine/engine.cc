@@ -85,11 +85,6 @@ Result<Container> Engine::find(std::string_view query) {
     return std::move(*settled);
 }
 
-Result<std::vector<Container>> Engine::list() {
-    TRY(sweep());
-    return table_.all();
-}
-
 Result<std::vector<Container>> Engine::of_image(std::string_view image_id) {
     return table_.of_image(image_id);
 }

@@ -180,7 +180,7 @@ class Engine {
 
     /// One container, by name, id or prefix, as it is now.
     [[nodiscard]] Result<Container> find(std::string_view query);
-    /// All of them, the newest first, after a sweep.
+    /// All of them as they are now, the newest first.
     [[nodiscard]] Result<std::vector<Container>> list();
     [[nodiscard]] Result<std::vector<Container>> of_image(std::string_view image_id);
 
@@ -236,7 +236,8 @@ class Engine {
     /// row and its logs stay as they are.
     [[nodiscard]] Result<std::unique_ptr<ContainerFiles>> open_files(std::string_view query);
 
-    /// Settles every container, and removes what belongs to none.
+    /// Settles every container, and removes what belongs to none: files, cgroups, memory of images
+    /// and templates. Costs more than list(), which is for every request.
     [[nodiscard]] Status sweep();
 
   private:

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <set>
 
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
@@ -215,33 +216,44 @@ void Engine::drop_template(const ContainerConfig& config) const {
     if (!removed) log(LogLevel::kWarn, "remove a template: {}", removed.error().message);
 }
 
-Status Engine::sweep() {
-    TRY_ASSIGN(const auto unsettled, table_.unsettled());
-    // One that is stuck must not hide the others: it is left for the next sweep.
-    for (const std::string& id : unsettled) {
-        auto container = table_.by_id(id);
-        if (!container) continue;
-        const auto settled = settle(std::move(container).value());
-        if (!settled) {
-            log(LogLevel::kWarn, "container {}: {}", short_id(id), settled.error().message);
+Result<std::vector<Container>> Engine::list() {
+    TRY_ASSIGN(std::vector<Container> rows, table_.all());
+    std::vector<Container> settled;
+    settled.reserve(rows.size());
+    for (Container& row : rows) {
+        if (!needs_settling(row)) {
+            settled.push_back(std::move(row));
+            continue;
+        }
+        auto now = settle(row);
+        if (!now) {  // one that is stuck must not hide the others
+            log(LogLevel::kWarn, "container {}: {}", short_id(row.id), now.error().message);
+            settled.push_back(std::move(row));
+        } else if (now.value()) {
+            settled.push_back(*std::move(now).value());
         }
     }
+    return settled;
+}
+
+Status Engine::sweep() {
     std::error_code error;
-    std::vector<std::string> folders;
-    for (const char* parent : {"/containers", "/vm"}) {
-        const std::string path =
-            (parent[1] == 'v' ? options_.paths.run : options_.paths.root) + parent;
-        for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    std::set<std::string> leftovers;
+    for (const std::string& parent :
+         {options_.paths.root + "/containers", options_.paths.run + "/vm"}) {
+        for (const auto& entry : std::filesystem::directory_iterator(parent, error)) {
             const std::string name = entry.path().filename();
-            if (name.size() == kIdDigits) folders.push_back(name);
+            if (name.size() == kIdDigits) leftovers.insert(name);
         }
     }
     if (const auto left = launcher_.leftovers()) {
-        folders.insert(folders.end(), left.value().begin(), left.value().end());
+        leftovers.insert(left.value().begin(), left.value().end());
     } else {
         log(LogLevel::kWarn, "look for what machines left: {}", left.error().message);
     }
-    for (const std::string& id : folders) {
+    TRY_ASSIGN(const std::vector<Container> containers, list());
+    for (const Container& container : containers) leftovers.erase(container.id);
+    for (const std::string& id : leftovers) {
         const auto swept = sweep_folder(id);
         if (swept || swept.error().os_errno == EBUSY) continue;  // busy: somebody's, not a leftover
         log(LogLevel::kWarn, "remove what is left of container {}: {}", short_id(id),

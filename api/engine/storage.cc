@@ -126,6 +126,7 @@ Result<SystemPruneReport> prune_system(Images& images, Engine& engine, bool all)
             log(LogLevel::kWarn, "{}", removed.error().message);
         }
     }
+    TRY(engine.sweep());  // the memory of images that aren't there any more
     TRY(images.store().prune());
     TRY_ASSIGN(const imagefs::DiskUsage after, images.store().disk_usage());
     report.reclaimed_bytes =

@@ -71,9 +71,11 @@ class AgentGuest : public testing::Test {
         auto control = guest_->accept_control();
         if (!control) return accept_watch_.reset();
         auto copy = control.value().duplicate();
-        if (copy) control_copy_ = std::move(copy).value();
+        ASSERT_TRUE(copy);
         const Status attached = agent_->attach(std::move(control).value());
-        EXPECT_TRUE(attached);
+        // A guest may be quicker to connect anew than its session is to see the loss: it is hung up
+        // on, and comes again.
+        if (attached) control_copy_ = std::move(copy).value();
     }
     /// The answer: errno (0: success) and the guest's words.
     std::pair<int, std::string> order(const Order& order, seconds time = seconds(20)) {

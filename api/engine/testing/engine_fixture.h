@@ -110,6 +110,7 @@ class EngineTest : public ::testing::Test {
     }
     /// Nothing is left of any container: no row, file, lock or process.
     void expect_nothing_left() {
+        EXPECT_TRUE(engine_->sweep());
         EXPECT_TRUE(engine_->list().value().empty());
         EXPECT_EQ(entries("/tops"), 0u);
         EXPECT_EQ(entries("/containers"), 0u);
