@@ -6,36 +6,37 @@
 
 namespace drupe::cli {
 
-int stop_command(int argc, char** argv) {
-    std::vector<std::string> names;
-    std::optional<uint32_t> timeout_s;
-    Args args("stop", "CONTAINER [CONTAINER...]",
-              "Stop running containers: the stop signal, then SIGKILL.");
-    args.value("-t,--time,--timeout", "SECONDS", timeout_s,
-               "How long to wait in between (default 10)");
-    args.operands(names, 1, SIZE_MAX);
-    args.example("drupe stop -t 30 db", "give it half a minute to finish");
-    if (const auto code = args.parse(argc, argv)) return *code;
-    client::Pairs query;
-    if (timeout_s) query.emplace_back("t", std::to_string(*timeout_s));
-    return ask_each(names, "POST", "/stop", query);
-}
+namespace {
 
-int restart_command(int argc, char** argv) {
+/// stop, or restart: how long to wait, and for which signal.
+int end_command(const char* verb, Args& args, int argc, char** argv) {
     std::vector<std::string> names;
     std::optional<uint32_t> timeout_s;
     std::string signal;
-    Args args("restart", "CONTAINER [CONTAINER...]", "Stop containers, and start them again.");
     args.value("-t,--time,--timeout", "SECONDS", timeout_s,
                "How long to wait before SIGKILL (default 10)");
     args.value("-s,--signal", "SIGNAL", signal, "What to send first (default: the stop signal)");
     args.operands(names, 1, SIZE_MAX);
-    args.example("drupe restart web", "a new machine on the same disk");
     if (const auto code = args.parse(argc, argv)) return *code;
     client::Pairs query;
     if (timeout_s) query.emplace_back("t", std::to_string(*timeout_s));
     if (!signal.empty()) query.emplace_back("signal", signal);
-    return ask_each(names, "POST", "/restart", query);
+    return ask_each(names, "POST", verb, query);
+}
+
+}  // namespace
+
+int stop_command(int argc, char** argv) {
+    Args args("stop", "CONTAINER [CONTAINER...]",
+              "Stop running containers: the stop signal, then SIGKILL.");
+    args.example("drupe stop -t 30 db", "give it half a minute to finish");
+    return end_command("/stop", args, argc, argv);
+}
+
+int restart_command(int argc, char** argv) {
+    Args args("restart", "CONTAINER [CONTAINER...]", "Stop containers, and start them again.");
+    args.example("drupe restart web", "a new machine on the same disk");
+    return end_command("/restart", args, argc, argv);
 }
 
 int kill_command(int argc, char** argv) {
