@@ -148,7 +148,7 @@ Status Store::remove_top(std::string_view id) {
     const std::string data = top_file(id, "data", known.value().serial);
     const Result<Fd> fd = open_file(data, O_RDWR | O_NOFOLLOW);
     if (fd) {
-        TRY_ASSIGN(const bool mine, lock_file(fd.value().get(), LOCK_EX | LOCK_NB, data));
+        TRY_ASSIGN(const bool mine, lock_soon(fd.value().get(), data));
         if (!mine) return in_use(id);
     } else if (fd.error().code != ErrorCode::kNotFound) {
         return fd.error();
