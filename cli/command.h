@@ -68,6 +68,8 @@ int rm_command(int argc, char** argv);
 int rmi_command(int argc, char** argv);
 int run_command(int argc, char** argv);
 int save_command(int argc, char** argv);
+int rollback_command(int argc, char** argv);
+int snapshot_command(int argc, char** argv);
 int start_command(int argc, char** argv);
 int stats_command(int argc, char** argv);
 int stop_command(int argc, char** argv);
@@ -88,6 +90,7 @@ int wait_command(int argc, char** argv);
 /// The commands of "container", "image", "system", ...; empty: `name` is no group.
 [[nodiscard]] std::span<const CommandInfo> group_of(std::string_view name);
 [[nodiscard]] std::span<const CommandInfo> layer_commands();
+[[nodiscard]] std::span<const CommandInfo> snapshot_commands();
 [[nodiscard]] std::span<const CommandInfo> system_commands();
 /// Null: there is none of that name.
 [[nodiscard]] const CommandInfo* find_command(std::span<const CommandInfo> commands,

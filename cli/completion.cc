@@ -38,10 +38,10 @@ end
 complete -c drupe -a '(__drupe_complete)'
 )SCRIPT";
 
-constexpr std::array kOfContainers{"attach", "commit",  "cp",     "diff",  "exec",  "export",
-                                   "fork",   "inspect", "kill",   "logs",  "pause", "port",
-                                   "rename", "restart", "rm",     "start", "stats", "stop",
-                                   "top",    "unpause", "update", "wait"};
+constexpr std::array kOfContainers{"attach", "commit",  "cp",      "diff",     "exec",  "export",
+                                   "fork",   "inspect", "kill",    "logs",     "pause", "port",
+                                   "rename", "restart", "rm",      "rollback", "start", "stats",
+                                   "stop",   "top",     "unpause", "update",   "wait"};
 constexpr std::array kOfImages{"create", "history", "push", "rmi", "run", "save", "tag"};
 
 template <size_t N>

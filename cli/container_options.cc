@@ -61,12 +61,15 @@ void ContainerOptions::declare(Args& args) {
     args.value("--boot", "HOW", boot_,
                "How its machine starts: from a template (default), or cold: with a\n"
                "kernel of its own from the first instruction on");
+    args.value("--from-snapshot", "CONTAINER:NAME", from_snapshot_,
+               "Go on from a snapshot of another container (see drupe snapshot), in\n"
+               "the place of an image and a command");
     args.value("--cidfile", "FILE", id_file_, "Write its id to a file");
     args.value("--pull", "WHEN", pull_,
                "Get the image from its registry: missing (default), always or never");
     args.flag("-q,--quiet", quiet_, "Don't show how it is pulled");
     args.value("--platform", "OS/ARCH", platform_, "linux/amd64, which is what runs here");
-    args.operands(operands_, 1, SIZE_MAX, Args::Options::kInFront);
+    args.operands(operands_, 0, SIZE_MAX, Args::Options::kInFront);
     args.unsupported(unsupported_options());
 }
 
@@ -171,7 +174,11 @@ Result<engine::ContainerConfig> ContainerOptions::build() {
     }
     if (!network_.empty()) config.network_mode = network_;
     TRY(build_health(config));
-    config.image = operands_.front();
+    if (operands_.empty() && from_snapshot_.empty()) {
+        return Error{ErrorCode::kInvalid, "it needs an IMAGE (see --help)"};
+    }
+    config.from_checkpoint = from_snapshot_;
+    if (!operands_.empty()) config.image = operands_.front();
     if (operands_.size() > 1) config.cmd.emplace(operands_.begin() + 1, operands_.end());
     if (entrypoint_) config.entrypoint = std::vector<std::string>{*entrypoint_};
     for (const std::string& file : env_files_) {

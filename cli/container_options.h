@@ -76,6 +76,7 @@ class ContainerOptions {
     std::string kernel_;
     std::string kernel_args_;
     std::string boot_;
+    std::string from_snapshot_;
     std::string id_file_;
     std::string pull_ = "missing";
     std::string platform_;

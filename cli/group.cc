@@ -96,6 +96,7 @@ std::span<const CommandInfo> group_of(std::string_view name) {
     if (name == "network") return kNetworkCommands;
     if (name == "system") return system_commands();
     if (name == "layer") return layer_commands();
+    if (name == "snapshot") return snapshot_commands();
     return {};
 }
 

@@ -27,6 +27,8 @@ constexpr std::array kCommands{
     CommandInfo{"pause", "Have running containers stand still", pause_command},
     CommandInfo{"unpause", "Let paused containers go on", unpause_command},
     CommandInfo{"fork", "Copy running containers, memory and all", fork_command},
+    CommandInfo{"snapshot", "Keep running containers as they are at a moment", snapshot_command},
+    CommandInfo{"rollback", "Have a container go on from a snapshot", rollback_command},
     CommandInfo{"rename", "Give a container another name", rename_command},
     CommandInfo{"update", "Change limits of containers", update_command},
     CommandInfo{"top", "Show what runs in a container", top_command},

@@ -66,7 +66,7 @@ constexpr std::array kCommands{
     Unsupported{"builder", kBuild},
     Unsupported{"buildx", kBuild},
     Unsupported{"compose", "use docker compose with druped: -H unix:///run/drupe/drupe.sock"},
-    Unsupported{"checkpoint", "no machine can be saved yet: drupe commit keeps its files"},
+    Unsupported{"checkpoint", "they are called snapshots here: drupe snapshot"},
     Unsupported{"search", "registries aren't searched: name the image for drupe pull"},
     Unsupported{"plugin", "druped takes no plugins"},
     Unsupported{"swarm", kOneHost},

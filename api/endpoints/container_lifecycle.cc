@@ -56,9 +56,10 @@ Result<Fd> console_beside(const control::Stdio& stdio) {
 }
 
 /// Whoever attached before gets the streams from the first byte on.
-Result<engine::Machine> launch(const Call& call, engine::Engine& engine,
-                               const Container& container) {
+Result<engine::Machine> launch(const Call& call, engine::Engine& engine, const Container& container,
+                               const std::string& checkpoint) {
     engine::StartRequest request;
+    request.checkpoint = checkpoint;
     auto streams = call.daemon.pending_streams.take(container.id);
     if (!streams.empty()) {
         request.stdio = std::move(streams.front());
@@ -77,9 +78,10 @@ Result<engine::Machine> launch(const Call& call, engine::Engine& engine,
     return machine;
 }
 
-Status start(const Call& call, engine::Engine& engine, const Container& container) {
+Status start(const Call& call, engine::Engine& engine, const Container& container,
+             const std::string& checkpoint = "") {
     const daemon::Supervisor::Claim claim(call.daemon.supervisor, container.id);
-    TRY_ASSIGN(engine::Machine machine, launch(call, engine, container));
+    TRY_ASSIGN(engine::Machine machine, launch(call, engine, container, checkpoint));
     TRY_ASSIGN(const bool started, engine.await_started(machine));
     if (started) {
         publish(call, machine.container, "start");
@@ -118,15 +120,13 @@ void remove_unstarted(const Call& call, engine::Engine& engine, const Container&
 Status start_container(const Call& call) {
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(const Container container, engine->find(call.id()));
-    if (call.has("checkpoint")) {
-        return Error{ErrorCode::kUnsupported, "checkpoints are not supported yet"};
-    }
+    TRY(refuse_checkpoint_folder(call.text("checkpoint-dir")));
     if (container.state == State::kPaused) {
         return Error{ErrorCode::kConflict, "cannot start a paused container, try unpause instead"};
     }
     if (container.state == State::kRunning || container.state == State::kRestarting)
         return call.answer(304);
-    if (auto started = start(call, engine.engine(), container); !started) {
+    if (auto started = start(call, engine.engine(), container, call.text("checkpoint")); !started) {
         remove_unstarted(call, engine.engine(), container);
         return started;
     }

@@ -28,7 +28,12 @@ Status get_archive(const Call& call);
 Status put_archive(const Call& call);
 Status container_changes(const Call& call);  // container_changes.cc
 Status export_container(const Call& call);
-Status fork_container(const Call& call);    // container_fork.cc
+Status fork_container(const Call& call);     // container_fork.cc
+Status create_checkpoint(const Call& call);  // container_checkpoints.cc
+Status list_checkpoints(const Call& call);
+Status remove_checkpoint(const Call& call);
+/// Of Docker's options: checkpoints are kept with their container, and nowhere else.
+[[nodiscard]] Status refuse_checkpoint_folder(const std::string& folder);
 Status commit_container(const Call& call);  // commit.cc
 Status create_exec(const Call& call);       // exec.cc
 Status start_exec(const Call& call);

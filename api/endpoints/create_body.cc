@@ -309,10 +309,13 @@ Status read_labels(ContainerConfig& out) {
             TRY(read_switch(name, value, out.timing));
         } else if (name == "drupe.boot") {
             out.boot = value;
+        } else if (name == "drupe.snapshot") {
+            out.from_checkpoint = value;
         } else {
             return invalid("unknown label " + name +
                            ": those of Drupe's are drupe.kernel, "
-                           "drupe.kernel-args, drupe.console, drupe.timing and drupe.boot");
+                           "drupe.kernel-args, drupe.console, drupe.timing, drupe.boot and "
+                           "drupe.snapshot");
         }
     }
     return ok();
@@ -387,7 +390,8 @@ Result<ContainerConfig> parse_create_body(const json& body) {
     if (network_disabled) out.network_mode = "none";  // whatever HostConfig says
     TRY(parse_endpoint(body));
     TRY(read_labels(out));
-    if (out.image.empty()) return invalid("no image: Image has to name one");
+    if (out.image.empty() && out.from_checkpoint.empty())
+        return invalid("no image: Image has to name one");
     return out;
 }
 

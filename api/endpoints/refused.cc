@@ -27,10 +27,6 @@ Status no_plugins(const Call& call) {
     return call.answer(200, Json::array());
 }
 
-Status refuse_checkpoint(const Call&) {
-    return not_yet("checkpoints");
-}
-
 Status refuse_search(const Call&) {
     return Error{ErrorCode::kUnsupported,
                  "search: not supported; look at the registry's own pages"};

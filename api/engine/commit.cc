@@ -77,8 +77,8 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
     Committed out;
     out.marks["begun"] = monotonic_ns();
     SealedDisk sealed;
-    const LiveImages lives(options_.paths.snapshots_dir());
-    LiveImages::New memory;
+    const SavedMachines lives(options_.paths.snapshots_dir());
+    SavedMachines::New memory;
     if (request.live) {
         TRY(check_can_be_saved(container, query));
         TRY_ASSIGN(memory, lives.begin());
@@ -97,7 +97,7 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
     sealed.files = {};
     TRY_ASSIGN(out.image_id, images_.put_image(sealed, request.reference, make_config));
     if (request.live) {
-        TRY(keep_live(container, sealed, memory, out.image_id));
+        TRY(keep(container, sealed, memory, {}, out.image_id));
     }
     out.marks["recorded"] = monotonic_ns();
     step("committed");

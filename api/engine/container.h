@@ -115,8 +115,12 @@ struct ContainerConfig {
     std::vector<std::string> dns_search;
     std::vector<std::string> extra_hosts;  ///< "NAME:ADDRESS" or "NAME=ADDRESS".
 
-    /// The image whose memory its first start goes on from, or empty.
+    /// The saved machine (of an image, or a checkpoint) whose memory its first start goes on from,
+    /// or empty.
     std::string live;
+    /// Of a container that is made: "CONTAINER:NAME", the checkpoint that it is to go on from, or
+    /// empty. Isn't kept.
+    std::string from_checkpoint;
     std::string boot;    ///< "cold": its machine boots; empty or "template": it may not have to.
     std::string kernel;  ///< Path of a kernel of the user's own; empty: Drupe's.
     std::string kernel_args;  ///< Appended to the kernel's command line; printable ASCII.

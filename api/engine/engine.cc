@@ -63,8 +63,15 @@ Status Engine::undo_create(const Container& container, Error why) {
 }
 
 Result<Container> Engine::create(ContainerConfig asked, std::string name) {
-    TRY_ASSIGN(const ImageRef image, images_.resolve(asked.image));
-    TRY_ASSIGN(const ImageRef disk, take_live(image, asked));
+    ImageRef image;
+    ImageRef disk;
+    if (asked.from_checkpoint.empty()) {
+        TRY_ASSIGN(image, images_.resolve(asked.image));
+        TRY_ASSIGN(disk, take_live(image, asked));
+    } else {
+        TRY_ASSIGN(disk, take_checkpoint(asked));
+        TRY_ASSIGN(image, images_.resolve(disk.id));
+    }
     std::optional<ContainerLock> lock;
     TRY_ASSIGN(Container container, record(std::move(asked), std::move(name), image, lock));
     if (!container.config.read_only) {

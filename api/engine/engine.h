@@ -13,10 +13,10 @@
 #include "api/engine/container_table.h"
 #include "api/engine/image_source.h"
 #include "api/engine/launcher.h"
-#include "api/engine/live_image.h"
 #include "api/engine/lock.h"
 #include "api/engine/paths.h"
 #include "api/engine/process_table.h"
+#include "api/engine/saved_machines.h"
 #include "api/engine/templates.h"
 #include "monitor/control_client.h"
 #include "monitor/exit_record.h"
@@ -32,6 +32,8 @@ struct StartRequest {
     Fd console;  ///< Where the kernel's log goes if config.console; unset: the container's file.
     /// The machine goes on from this snapshot, which fits the container's disk; unset: it starts.
     control::Snapshot snapshot;
+    /// Its checkpoint whose memory, and disk, it goes on from; empty: none.
+    std::string checkpoint;
 };
 
 /// A machine that runs, and the connection to its monitor. A wait request has been sent: its reply
@@ -113,6 +115,16 @@ struct Forked {
     /// CLOCK_MONOTONIC ns: begun, stopped (about to be), saved, sealed, going_on (the parent does),
     /// done.
     std::map<std::string, uint64_t> marks;
+};
+
+struct CheckpointRequest {
+    std::string name;   ///< As a container's.
+    bool stop = false;  ///< The container is killed when it is there.
+};
+struct Checkpoint {
+    std::string name;
+    uint64_t created_at_ns = 0;  ///< CLOCK_REALTIME
+    uint64_t stored_bytes = 0;   ///< Of its memory, on the host's disk.
 };
 
 /// What update() changes; what is unset stays.
@@ -214,6 +226,15 @@ class Engine {
     /// stands still meanwhile. kConflict: it doesn't run, or has a console.
     [[nodiscard]] Result<Forked> fork(std::string_view query, const ForkRequest& request);
 
+    /// Keeps what fork() makes, under a name: a start of the container can go on from it
+    /// (StartRequest::checkpoint), and so can new ones (ContainerConfig::from_checkpoint). It goes
+    /// with the container. kConflict: the container doesn't run, or has one of that name.
+    [[nodiscard]] Status create_checkpoint(std::string_view query,
+                                           const CheckpointRequest& request);
+    /// The oldest first.
+    [[nodiscard]] Result<std::vector<Checkpoint>> checkpoints(std::string_view query);
+    [[nodiscard]] Status remove_checkpoint(std::string_view query, std::string_view name);
+
     /// What a running container has written so far, as a layer under a new top: its files as they
     /// are now. It stands still for moments. kConflict: it doesn't run.
     [[nodiscard]] Result<SealedDisk> seal(std::string_view query);
@@ -288,13 +309,30 @@ class Engine {
     void drop_template(const ContainerConfig& config) const;
 
     // live_image.cc
-    [[nodiscard]] Status keep_live(const Container& container, const SealedDisk& disk,
-                                   const LiveImages::New& made, const std::string& image_id);
+    /// Keeps a snapshot under an id, with a top that holds its disk.
+    [[nodiscard]] Status keep(const Container& container, const SealedDisk& disk,
+                              const SavedMachines::New& made, SavedMachine words,
+                              const std::string& id);
     /// Has a new container's first start go on from its image's memory, if nothing else is asked
     /// for; the disk that fits.
     [[nodiscard]] Result<ImageRef> take_live(const ImageRef& image, ContainerConfig& asked) const;
     [[nodiscard]] Result<control::Snapshot> open_live(const Container& container) const;
-    [[nodiscard]] Status sweep_live();
+    /// Whether its image, or its container, is there.
+    [[nodiscard]] Result<bool> is_wanted(const std::string& id, const SavedMachine& saved);
+    [[nodiscard]] Status sweep_saved();
+
+    // checkpoint.cc
+    struct Kept {
+        std::string id;  ///< Among the saved machines.
+        SavedMachine machine;
+    };
+    [[nodiscard]] std::vector<Kept> kept_of(const Container& container) const;
+    [[nodiscard]] Result<Kept> kept(const Container& container, std::string_view name) const;
+    /// For a new container that goes on from a checkpoint of another: its configuration, and disk.
+    [[nodiscard]] Result<ImageRef> take_checkpoint(ContainerConfig& asked);
+    /// Gives a container that doesn't run the disk of its checkpoint, and a request its memory.
+    [[nodiscard]] Result<imagefs::DiskFiles> roll_back(const Container& container,
+                                                       StartRequest& request);
 
     // commit.cc
     [[nodiscard]] Result<SealedDisk> seal_running(const Container& container, bool pause,

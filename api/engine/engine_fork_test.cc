@@ -85,7 +85,7 @@ TEST_F(EngineTest, WhereANameIsTakenTheCopiesBeforeItStay) {
     EXPECT_THAT(forked.value().failure->message, HasSubstr("test-2"));
 }
 
-TEST_F(EngineTest, AContainerOfALiveImageGoesOnFromItsMemoryOnce) {
+TEST_F(EngineTest, AContainerOfASavedMachineGoesOnFromItsMemoryOnce) {
     const Machine machine = run({"sleep"}, "db");
     CommitRequest request;
     request.reference = "made";

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
@@ -27,7 +28,7 @@ Result<Fd> make_unnamed(const std::string& folder) {
     TRY_ASSIGN(const std::string id, random_id());
     const std::string path = fmt::format("{}/new-{}", folder, short_id(id));
     TRY_ASSIGN(Fd file, open_file(path, O_RDWR | O_CREAT | O_EXCL, kFileMode));
-    if (::unlink(path.c_str()) < 0) return os_error("unlink " + path);
+    if (::unlink(path.c_str()) < 0 && errno != ENOENT) return os_error("unlink " + path);
     return file;
 }
 

@@ -37,6 +37,10 @@ class ImageSource {
     [[nodiscard]] virtual Result<imagefs::DiskFiles> create_top(const std::string& id,
                                                                 const ImageRef& image) = 0;
     [[nodiscard]] virtual Result<imagefs::DiskFiles> open_top(const std::string& id) = 0;
+    /// Gives a container a new top on another chain, in the place of what it has written. Nobody
+    /// may have the top open (kConflict). Durable; after a failure open_top() gives the old one.
+    [[nodiscard]] virtual Result<imagefs::DiskFiles> reset_top(const std::string& id,
+                                                               const ImageRef& image) = 0;
     [[nodiscard]] virtual Result<imagefs::DiskFiles> open_read_only(const ImageRef& image) = 0;
     /// kInvalid: no image can have this name; an empty one is fine.
     [[nodiscard]] virtual Status check_name(std::string_view reference) = 0;

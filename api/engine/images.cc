@@ -121,6 +121,10 @@ Result<imagefs::DiskFiles> Images::create_top(const std::string& id, const Image
 Result<imagefs::DiskFiles> Images::open_top(const std::string& id) {
     return store_.open_top(id);
 }
+Result<imagefs::DiskFiles> Images::reset_top(const std::string& id, const ImageRef& image) {
+    TRY_ASSIGN(const Digest chain, Digest::parse(image.chain));
+    return store_.reset_top(id, chain);
+}
 Result<imagefs::DiskFiles> Images::open_read_only(const ImageRef& image) {
     TRY_ASSIGN(const Digest chain, Digest::parse(image.chain));
     return store_.open_chain(chain);

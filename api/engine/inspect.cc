@@ -218,6 +218,7 @@ std::string create_json(const ContainerConfig& config) {
     json& labels = body["Labels"];
     if (!config.kernel.empty()) labels["drupe.kernel"] = config.kernel;
     if (!config.boot.empty()) labels["drupe.boot"] = config.boot;
+    if (!config.from_checkpoint.empty()) labels["drupe.snapshot"] = config.from_checkpoint;
     if (!config.kernel_args.empty()) labels["drupe.kernel-args"] = config.kernel_args;
     if (config.console) labels["drupe.console"] = "1";
     if (config.timing) labels["drupe.timing"] = "1";

@@ -1,78 +1,13 @@
-#include "api/engine/live_image.h"
-
-#include <fcntl.h>
+// Machines that are kept, and images that have their memory.
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <filesystem>
-#include <vector>
 
 #include "api/engine/engine.h"
-#include "api/engine/names.h"
-#include "api/engine/state.h"
-#include "base/json_reader.h"
 #include "base/log.h"
 
 namespace drupe::engine {
 namespace {
 
-namespace fs = std::filesystem;
-
-constexpr unsigned kFolderMode = 0700;
-constexpr mode_t kFileMode = 0600;
-constexpr size_t kMaxWordsBytes = 4096;
-constexpr std::string_view kNew = "new-";
 constexpr uint64_t kDefaultShmBytes = 64 << 20;
-constexpr std::string_view kDigest = "sha256:";
-
-std::string hex_of(std::string_view image_id) {
-    if (image_id.starts_with(kDigest)) image_id.remove_prefix(kDigest.size());
-    return std::string(image_id);
-}
-
-std::string to_text(const LiveImage& live) {
-    return dump_json({{"chain", live.chain},
-                      {"memory_bytes", live.memory_bytes},
-                      {"nano_cpus", live.nano_cpus},
-                      {"tty", live.tty},
-                      {"open_stdin", live.open_stdin},
-                      {"protocol", live.protocol}});
-}
-
-Result<LiveImage> from_text(std::string_view text) {
-    TRY_ASSIGN(const nlohmann::json value, parse_json(text));
-    LiveImage live;
-    JsonReader in(value);
-    in.get("chain", live.chain);
-    in.get("memory_bytes", live.memory_bytes);
-    in.get("nano_cpus", live.nano_cpus);
-    in.get("tty", live.tty);
-    in.get("open_stdin", live.open_stdin);
-    in.get("protocol", live.protocol);
-    TRY(in.status());
-    return live;
-}
-
-Status sync(int fd, const std::string& what) {
-    if (::fsync(fd) < 0) return os_error("fsync " + what);
-    return ok();
-}
-
-/// What a machine that runs already can't be given any more.
-bool asks_for_a_start(const ContainerConfig& c) {
-    const bool program = (c.entrypoint && !c.entrypoint->empty()) || (c.cmd && !c.cmd->empty()) ||
-                         !c.env.empty() || !c.working_dir.empty() || !c.user.empty();
-    const bool machine = !c.kernel.empty() || !c.kernel_args.empty() || c.console ||
-                         !c.boot.empty() || c.read_only || c.storage_bytes != 0;
-    // Clients of the API name its default.
-    const bool guest = (c.shm_bytes != 0 && c.shm_bytes != kDefaultShmBytes) || c.pids_limit != 0 ||
-                       c.init || c.privileged || !c.cap_add.empty() || !c.cap_drop.empty() ||
-                       !c.groups.empty() || !c.tmpfs.empty() || !c.sysctls.empty() ||
-                       !c.ulimits.empty();
-    return program || machine || guest;
-}
 
 }  // namespace
 
@@ -89,104 +24,54 @@ Status check_can_be_saved(const Container& container, std::string_view query) {
     return ok();
 }
 
-std::string LiveImages::folder_of(std::string_view image_id) const {
-    return folder_ + "/" + hex_of(image_id);
+std::string_view what_needs_a_start(const ContainerConfig& c) {
+    if ((c.entrypoint && !c.entrypoint->empty()) || (c.cmd && !c.cmd->empty())) return "a command";
+    if (!c.env.empty()) return "environment variables";
+    if (!c.working_dir.empty()) return "a working directory";
+    if (!c.user.empty()) return "a user";
+    if (!c.kernel.empty() || !c.kernel_args.empty()) return "a kernel";
+    if (c.console) return "a console";
+    if (!c.boot.empty()) return "a way to boot";
+    if (c.read_only) return "a read-only root";
+    if (c.storage_bytes != 0) return "a size of its disk";
+    // Clients of the API name its default.
+    if (c.shm_bytes != 0 && c.shm_bytes != kDefaultShmBytes) return "a size of /dev/shm";
+    if (c.pids_limit != 0) return "a limit of processes";
+    if (c.init) return "an init";
+    if (c.privileged || !c.cap_add.empty() || !c.cap_drop.empty()) return "capabilities";
+    if (!c.groups.empty()) return "groups";
+    if (!c.tmpfs.empty()) return "a tmpfs";
+    if (!c.sysctls.empty()) return "sysctls";
+    if (!c.ulimits.empty()) return "ulimits";
+    return "";
 }
 
-std::string LiveImages::pin_of(std::string_view image_id) {
-    return "live-" + hex_of(image_id);
-}
-
-Result<LiveImages::New> LiveImages::begin() const {
-    TRY_ASSIGN(const std::string id, random_id());
-    New made;
-    made.folder = fmt::format("{}/{}{}", folder_, kNew, short_id(id));
-    TRY(make_folders(made.folder, kFolderMode));
-    TRY_ASSIGN(made.files.state,
-               open_file(made.folder + "/state", O_RDWR | O_CREAT | O_EXCL, kFileMode));
-    TRY_ASSIGN(made.files.memory,
-               open_file(made.folder + "/memory", O_RDWR | O_CREAT | O_EXCL, kFileMode));
-    // Its maker lives as long as this lock does.
-    if (::flock(made.files.state.get(), LOCK_EX | LOCK_NB) < 0) return os_error("lock a snapshot");
-    return made;
-}
-
-Status LiveImages::publish(const New& made, const LiveImage& live,
-                           std::string_view image_id) const {
-    TRY_ASSIGN(const Fd words,
-               open_file(made.folder + "/live.json", O_WRONLY | O_CREAT | O_TRUNC, kFileMode));
-    const std::string text = to_text(live);
-    TRY(write_all(words.get(), std::as_bytes(std::span(text))));
-    TRY(sync(words.get(), "live.json"));
-    TRY(sync(made.files.memory.get(), "a snapshot's memory"));
-    TRY(sync(made.files.state.get(), "a snapshot's state"));
-    TRY(remove(image_id));
-    if (::rename(made.folder.c_str(), folder_of(image_id).c_str()) < 0) {
-        return os_error("rename " + made.folder);
+Status Engine::keep(const Container& container, const SealedDisk& disk,
+                    const SavedMachines::New& made, SavedMachine words, const std::string& id) {
+    const SavedMachines saved(options_.paths.snapshots_dir());
+    ImageRef chain;
+    chain.id = container.image_id;
+    chain.chain = disk.chain;
+    TRY(images_.create_top(made.pin, chain));
+    step("pinned");
+    if (const auto before = saved.find(id); before && before.value()) {
+        TRY(images_.remove_top(before.value()->pin));
     }
-    TRY_ASSIGN(const Fd folder, open_file(folder_, O_RDONLY | O_DIRECTORY));
-    return sync(folder.get(), folder_);
-}
-
-Result<std::optional<LiveImage>> LiveImages::find(std::string_view image_id) const {
-    const auto text = read_file(folder_of(image_id) + "/live.json", kMaxWordsBytes);
-    if (!text && text.error().os_errno == ENOENT) return std::optional<LiveImage>();
-    if (!text) return text.error();
-    auto live = from_text(text.value());
-    if (!live) return std::move(live).error().wrap("live.json of image " + hex_of(image_id));
-    return std::optional(std::move(live).value());
-}
-
-Result<control::Snapshot> LiveImages::open(std::string_view image_id) const {
-    control::Snapshot files;
-    TRY_ASSIGN(files.state, open_file(folder_of(image_id) + "/state", O_RDONLY));
-    TRY_ASSIGN(files.memory, open_file(folder_of(image_id) + "/memory", O_RDONLY));
-    return files;
-}
-
-Status LiveImages::remove(std::string_view image_id) const {
-    std::error_code error;
-    fs::remove_all(folder_of(image_id), error);
-    if (error) return os_error("remove " + folder_of(image_id), error.value());
+    words.chain = disk.chain;
+    words.pin = made.pin;
+    words.memory_bytes = container.config.memory_bytes;
+    words.nano_cpus = container.config.nano_cpus;
+    words.tty = container.config.tty;
+    words.open_stdin = container.config.open_stdin;
+    words.protocol = protocol::kVersion;
+    TRY(saved.publish(made, words, id));
+    step("published");
     return ok();
 }
 
-Result<std::vector<std::string>> LiveImages::sweep() const {
-    std::vector<std::string> images;
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder_, error)) {
-        const std::string name = entry.path().filename();
-        if (name.size() == kIdDigits) images.push_back(std::string(kDigest) + name);
-        if (!name.starts_with(kNew)) continue;
-        const auto state = open_file(entry.path().string() + "/state", O_RDONLY);
-        if (state && ::flock(state.value().get(), LOCK_EX | LOCK_NB) < 0) continue;
-        fs::remove_all(entry.path(), error);
-    }
-    return images;
-}
-
-// The engine's side of it.
-
-Status Engine::keep_live(const Container& container, const SealedDisk& disk,
-                         const LiveImages::New& made, const std::string& image_id) {
-    ImageRef chain;
-    chain.id = image_id;
-    chain.chain = disk.chain;
-    TRY(images_.remove_top(LiveImages::pin_of(image_id)));
-    TRY(images_.create_top(LiveImages::pin_of(image_id), chain));
-    LiveImage live;
-    live.chain = disk.chain;
-    live.memory_bytes = container.config.memory_bytes;
-    live.nano_cpus = container.config.nano_cpus;
-    live.tty = container.config.tty;
-    live.open_stdin = container.config.open_stdin;
-    live.protocol = protocol::kVersion;
-    return LiveImages(options_.paths.snapshots_dir()).publish(made, live, image_id);
-}
-
 Result<ImageRef> Engine::take_live(const ImageRef& image, ContainerConfig& asked) const {
-    TRY_ASSIGN(const auto live, LiveImages(options_.paths.snapshots_dir()).find(image.id));
-    if (!live || asks_for_a_start(asked)) return image;
+    TRY_ASSIGN(const auto live, SavedMachines(options_.paths.snapshots_dir()).find(image.id));
+    if (!live || !what_needs_a_start(asked).empty()) return image;
     const bool fits = (asked.memory_bytes == 0 || asked.memory_bytes == live->memory_bytes) &&
                       (asked.nano_cpus == 0 || asked.nano_cpus == live->nano_cpus) &&
                       asked.tty == live->tty && (!asked.open_stdin || live->open_stdin);
@@ -207,21 +92,37 @@ Result<ImageRef> Engine::take_live(const ImageRef& image, ContainerConfig& asked
 Result<control::Snapshot> Engine::open_live(const Container& container) const {
     const bool first = container.started_at_ns == 0 && container.finished_at_ns == 0;
     if (container.config.live.empty() || !first) return control::Snapshot();
-    auto files = LiveImages(options_.paths.snapshots_dir()).open(container.config.live);
+    auto files = SavedMachines(options_.paths.snapshots_dir()).open(container.config.live);
     if (files) return files;
-    log(LogLevel::kWarn, "container {} boots: its image's memory isn't there any more: {}",
+    log(LogLevel::kWarn, "container {} boots: the memory that it was to go on from isn't there: {}",
         short_id(container.id), files.error().message);
     return control::Snapshot();
 }
 
-Status Engine::sweep_live() {
-    const LiveImages lives(options_.paths.snapshots_dir());
-    TRY_ASSIGN(const auto images, lives.sweep());
-    for (const std::string& image : images) {
-        const auto there = images_.resolve(image);
-        if (there || there.error().code != ErrorCode::kNotFound) continue;
-        TRY(lives.remove(image));
-        TRY(images_.remove_top(LiveImages::pin_of(image)));
+Result<bool> Engine::is_wanted(const std::string& id, const SavedMachine& saved) {
+    if (saved.container.empty()) {
+        const auto image = images_.resolve(id);
+        if (!image && image.error().code != ErrorCode::kNotFound) return image.error();
+        return image.has_value();
+    }
+    const auto row = table_.by_id(saved.container);
+    if (!row && row.error().code != ErrorCode::kNotFound) return row.error();
+    return row.has_value();
+}
+
+Status Engine::sweep_saved() {
+    const SavedMachines saved(options_.paths.snapshots_dir());
+    for (const SavedMachines::New& dead : saved.dead()) {
+        TRY(images_.remove_top(dead.pin));
+        TRY(saved.remove(dead));
+    }
+    for (const std::string& id : saved.ids()) {
+        const auto machine = saved.find(id);
+        if (!machine || !machine.value()) continue;  // whose it is can't be known: it is kept
+        TRY_ASSIGN(const bool wanted, is_wanted(id, *machine.value()));
+        if (wanted) continue;
+        TRY(images_.remove_top(machine.value()->pin));
+        TRY(saved.remove(id));
     }
     return ok();
 }

@@ -259,7 +259,7 @@ Status Engine::sweep() {
         log(LogLevel::kWarn, "remove what is left of container {}: {}", short_id(id),
             swept.error().message);
     }
-    TRY(sweep_live());
+    TRY(sweep_saved());
     return templates_.sweep();
 }
 

@@ -307,8 +307,13 @@ Result<Machine> Engine::start(std::string_view query, StartRequest request) {
                         may == Verdict::kAlready ? "is running already"
                                                  : refusal(container.state, Command::kStart))};
     }
-    TRY_ASSIGN(imagefs::DiskFiles disk, open_disk(container));
-    TRY_ASSIGN(request.snapshot, open_live(container));
+    imagefs::DiskFiles disk;
+    if (request.checkpoint.empty()) {
+        TRY_ASSIGN(disk, open_disk(container));
+        TRY_ASSIGN(request.snapshot, open_live(container));
+    } else {
+        TRY_ASSIGN(disk, roll_back(container, request));
+    }
     container.step = Step::kStarting;
     if (!restart) container.restarts = 0;
     container.stopped_by_user = false;

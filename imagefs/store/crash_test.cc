@@ -204,6 +204,23 @@ TEST_F(CrashTest, SealOfWhatCrashed) {
         });
 }
 
+TEST_F(CrashTest, Reset) {
+    ChainId sealed;
+    kill_at_every_step(
+        [&](Store& store) {
+            sealed = value_of(store.seal_top("box")).chain_id;
+            const auto disk = value_of(LayeredDisk::open(value_of(store.open_top("box"))));
+            ASSERT_OK(write_stamp(*disk, 9, 90));
+            ASSERT_OK(disk->close());
+        },
+        [&](Store& store) { EXPECT_OK(store.reset_top("box", sealed)); },
+        [](Store& store, bool done) {
+            const auto disk = value_of(LayeredDisk::open(value_of(store.open_top("box"))));
+            EXPECT_TRUE(read_stamp(*disk, 9) != 90U || !done) << "it was acknowledged";
+            EXPECT_OK(disk->close());
+        });
+}
+
 TEST_F(CrashTest, Pack) {
     kill_at_every_step([](Store& store) { ASSERT_OK(store.seal_top("box")); },
                        [](Store& store) { EXPECT_OK(store.maintain(false)); }, no_look);

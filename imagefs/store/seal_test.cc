@@ -214,6 +214,37 @@ TEST_F(SealTest, APushedLayerIsFoundWhenItIsPulledBack) {
     EXPECT_EQ(read_stamp(*open(value_of(store_.open_chain(three))), 9), 9U);
 }
 
+TEST_F(SealTest, AResetTopBeginsAnewOnAnotherChain) {
+    {
+        const auto disk = open(value_of(store_.create_top("box", base_)));
+        ASSERT_OK(write_stamp(*disk, 3, 30));
+        EXPECT_EQ(store_.reset_top("box", base_).error().code, ErrorCode::kConflict) << "in use";
+        ASSERT_OK(disk->close());
+    }
+    const ChainId sealed = value_of(store_.seal_top("box")).chain_id;
+    {
+        const auto disk = open(value_of(store_.open_top("box")));
+        ASSERT_OK(write_stamp(*disk, 3, 31));
+        ASSERT_OK(disk->close());
+    }
+    {
+        const auto disk = open(value_of(store_.reset_top("box", sealed)));
+        EXPECT_EQ(read_stamp(*disk, 3), 30U);
+        ASSERT_OK(write_stamp(*disk, 4, 40));
+        ASSERT_OK(disk->close());
+    }
+    EXPECT_EQ(open(value_of(store_.open_top("box")))->close().has_value(), true);
+    {
+        const auto disk = open(value_of(store_.reset_top("box", base_)));
+        EXPECT_EQ(read_stamp(*disk, 3), 1003U);
+        EXPECT_EQ(read_stamp(*disk, 4), 1004U);
+    }
+    EXPECT_EQ(files_in("tops/box"), 2U);
+    EXPECT_EQ(store_.reset_top("nobody", base_).error().code, ErrorCode::kNotFound);
+    EXPECT_FALSE(store_.reset_top("box", root_chain_id("never")));
+    EXPECT_TRUE(store_.open_top("box"));
+}
+
 TEST_F(SealTest, ACutOffSealingLeavesTheOldTop) {
     {
         const auto disk = open(value_of(store_.create_top("box", base_)));

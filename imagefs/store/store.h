@@ -143,6 +143,9 @@ class Store {
     [[nodiscard]] Result<DiskFiles> create_top(std::string_view id, const ChainId& chain_id);
     /// kConflict: in use by another machine.
     [[nodiscard]] Result<DiskFiles> open_top(std::string_view id);
+    /// Has a top begin anew, on another chain: what was written to it is gone. Durable when this
+    /// returns; if it fails, open_top() gives the old one. kConflict: in use.
+    [[nodiscard]] Result<DiskFiles> reset_top(std::string_view id, const ChainId& chain_id);
     /// No error if there is none. kConflict: in use.
     [[nodiscard]] Status remove_top(std::string_view id);
     /// Bytes allocated for it.
@@ -240,9 +243,10 @@ class Store {
     [[nodiscard]] Result<Fd> open_index(const ChainId& chain_id) const;
     struct TopRow {
         ChainId chain_id;
-        int64_t serial = 0;  ///< How often it was sealed; part of its files' names.
+        int64_t serial = 0;  ///< How often it was sealed or reset; part of its files' names.
     };
     [[nodiscard]] Result<TopRow> top_row(std::string_view id);
+    [[nodiscard]] Status move_top(std::string_view id, int64_t serial, const ChainId& chain_id);
     [[nodiscard]] Status open_top_files(std::string_view id, int64_t serial, int flags,
                                         DiskFiles& files) const;
     struct Sealing;  // store_seal.cc

@@ -107,14 +107,7 @@ Status Store::commit(const Sealing& s) {
     return db_.durable_transaction([&]() -> Status {
         TRY(insert_layer(s.identity, s.sealed.stored_bytes, LayerForm::kSparse,
                          s.sealed.needs_replay));
-        TRY_ASSIGN(Statement top, db_.prepare("UPDATE tops SET chain_id = ?, serial = serial + 1 "
-                                              "WHERE id = ? AND serial = ? RETURNING 1"));
-        top.bind(0, s.sealed.chain_id.hex());
-        top.bind(1, s.id);
-        top.bind(2, s.row.serial);
-        TRY_ASSIGN(const bool moved, top.step());
-        if (!moved) return Error{ErrorCode::kConflict, "its row has changed meanwhile"};
-        return top.run();  // to its end
+        return move_top(s.id, s.row.serial, s.sealed.chain_id);
     });
 }
 

@@ -141,6 +141,49 @@ Result<DiskFiles> Store::open_top(std::string_view id) {
     return files;
 }
 
+/// As in a seal: the next pair of files, then the row goes over to it.
+Result<DiskFiles> Store::reset_top(std::string_view id, const ChainId& name) {
+    TRY_ASSIGN(const ChainId chain_id, local_id(name));
+    TRY_ASSIGN(const TopRow row, top_row(id));
+    TRY_ASSIGN(DiskFiles files, open_chain(chain_id));
+    DiskFiles old;
+    old.virtual_bytes = files.virtual_bytes;
+    TRY(open_top_files(id, row.serial, 0, old));
+    const std::string data = top_file(id, "data", row.serial + 1);
+    const std::string meta = top_file(id, "meta", row.serial + 1);
+    const auto make = [&]() -> Status {
+        TRY(remove_if_there(data));
+        TRY(remove_if_there(meta));
+        TRY(open_top_files(id, row.serial + 1, O_CREAT | O_EXCL, files));
+        TRY(WritableTop::format(files.top_data.get(), files.top_meta.get(),
+                                files.virtual_bytes / BlockBackend::kBlockSize, chain_id));
+        TRY(sync_file(files.top_data.get(), data));
+        TRY(sync_file(files.top_meta.get(), meta));
+        TRY(sync_dir(top_dir(id)));
+        return db_.durable_transaction([&] { return move_top(id, row.serial, chain_id); });
+    };
+    if (Status made = make(); !made) {
+        (void)remove_if_there(data);
+        (void)remove_if_there(meta);
+        return std::move(made).error().wrap(fmt::format("reset disk {}", id));
+    }
+    (void)remove_if_there(top_file(id, "data", row.serial));  // remove_top() takes what is left
+    (void)remove_if_there(top_file(id, "meta", row.serial));
+    return files;
+}
+
+/// To the next pair of files, on another chain.
+Status Store::move_top(std::string_view id, int64_t serial, const ChainId& chain_id) {
+    TRY_ASSIGN(Statement top, db_.prepare("UPDATE tops SET chain_id = ?, serial = serial + 1 WHERE "
+                                          "id = ? AND serial = ? RETURNING 1"));
+    top.bind(0, chain_id.hex());
+    top.bind(1, id);
+    top.bind(2, serial);
+    TRY_ASSIGN(const bool moved, top.step());
+    if (!moved) return Error{ErrorCode::kConflict, "its row has changed meanwhile"};
+    return top.run();  // to its end
+}
+
 Status Store::remove_top(std::string_view id) {
     const Result<TopRow> known = top_row(id);
     if (!known && known.error().code == ErrorCode::kNotFound) return ok();

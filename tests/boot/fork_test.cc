@@ -5,9 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <set>
-#include <sstream>
-#include <stdexcept>
-#include <thread>
 
 #include "tests/boot/running.h"
 
@@ -16,66 +13,6 @@ namespace {
 
 using std::chrono::seconds;
 using Strings = std::vector<std::string>;
-
-Strings lines_of(const std::string& text) {
-    std::istringstream in(text);
-    Strings lines;
-    for (std::string line; std::getline(in, line);) lines.push_back(line);
-    return lines;
-}
-
-/// A container that runs a script, removed at its end with all that was forked from it.
-class Parent {
-  public:
-    explicit Parent(const std::string& script, const Strings& options = {}) {
-        Strings words{"run", "-d"};
-        words.insert(words.end(), options.begin(), options.end());
-        words.insert(words.end(), {"busybox", "sh", "-c", script});
-        const Outcome started = drupe(words);
-        EXPECT_EQ(started.exit_code, 0) << started.err;
-        all_.push_back(trim(started.out));
-    }
-    ~Parent() {
-        Strings words{"rm", "-f"};
-        words.insert(words.end(), all_.begin(), all_.end());
-        (void)drupe(words);
-    }
-    Parent(const Parent&) = delete;
-    Parent& operator=(const Parent&) = delete;
-
-    [[nodiscard]] const std::string& id() const { return all_.front(); }
-    Strings fork(int count) {
-        const Outcome forked = drupe({"fork", "-n", std::to_string(count), id()});
-        EXPECT_EQ(forked.exit_code, 0) << forked.err;
-        Strings clones = lines_of(forked.out);
-        if (clones.size() != static_cast<size_t>(count)) throw std::runtime_error("no copies");
-        all_.insert(all_.end(), clones.begin(), clones.end());
-        return clones;
-    }
-    void remove(const std::string& id) {
-        EXPECT_EQ(drupe({"rm", "-f", id}).exit_code, 0);
-        std::erase(all_, id);
-    }
-
-  private:
-    Strings all_;
-};
-
-std::string in(const std::string& container, const std::string& script) {
-    const Outcome outcome = drupe({"exec", container, "sh", "-c", script});
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-    return outcome.out;
-}
-
-/// Waits until a container's log has so many lines.
-Strings await_log(const std::string& container, size_t count) {
-    const auto limit = std::chrono::steady_clock::now() + seconds(60);
-    for (;;) {
-        Strings lines = lines_of(drupe({"logs", container}).out);
-        if (lines.size() >= count || std::chrono::steady_clock::now() > limit) return lines;
-        std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    }
-}
 
 TEST(ForkTest, CopiesGoOnWhereTheirParentWas) {
     Parent parent("i=0; while :; do i=$((i+1)); echo $i; sleep 0.2; done");
@@ -121,9 +58,7 @@ TEST(ForkTest, EachIsSomebodyOfItsOwn) {
 TEST(ForkTest, WhatOneWritesNobodyElseSees) {
     Parent parent(
         "echo base > /file; echo base > /dev/shm/file; while :; do sleep 1000 & wait; done");
-    const auto limit = std::chrono::steady_clock::now() + seconds(60);
-    while (drupe({"exec", parent.id(), "test", "-s", "/dev/shm/file"}).exit_code != 0)
-        ASSERT_LT(std::chrono::steady_clock::now(), limit);
+    ASSERT_TRUE(await_in(parent.id(), {"test", "-s", "/dev/shm/file"}));
     const Strings clones = parent.fork(2);
     EXPECT_EQ(in(clones[0], "echo one | tee /file > /dev/shm/file; cat /file /dev/shm/file"),
               "one\none\n");
@@ -143,12 +78,9 @@ TEST(ForkTest, HooksOfTheImageRunInCopiesAlone) {
         "mkdir -p /etc/drupe/on-fork.d; cd /etc/drupe/on-fork.d; "
         "echo '#!/bin/sh' > hook; echo 'hostname > /forked' >> hook; chmod 755 hook; "
         "touch /ready; while :; do sleep 1000 & wait; done");
-    const auto limit = std::chrono::steady_clock::now() + seconds(60);
-    while (drupe({"exec", parent.id(), "test", "-e", "/ready"}).exit_code != 0)
-        ASSERT_LT(std::chrono::steady_clock::now(), limit);
+    ASSERT_TRUE(await_in(parent.id(), {"test", "-e", "/ready"}));
     const Strings clones = parent.fork(1);
-    while (drupe({"exec", clones[0], "test", "-s", "/forked"}).exit_code != 0)
-        ASSERT_LT(std::chrono::steady_clock::now(), limit);
+    ASSERT_TRUE(await_in(clones[0], {"test", "-s", "/forked"}));
     EXPECT_EQ(trim(in(clones[0], "cat /forked")), clones[0].substr(0, 12));
     EXPECT_NE(drupe({"exec", parent.id(), "test", "-e", "/forked"}).exit_code, 0);
 }
@@ -209,9 +141,7 @@ TEST(ForkTest, TheDiskIsNeverAheadOfWhatMemoryKnew) {
     Parent parent(
         "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/ram; echo $i > /disk; sync /disk; done",
         {"--privileged"});
-    const auto limit = std::chrono::steady_clock::now() + seconds(60);
-    while (drupe({"exec", parent.id(), "test", "-s", "/disk"}).exit_code != 0)
-        ASSERT_LT(std::chrono::steady_clock::now(), limit);
+    ASSERT_TRUE(await_in(parent.id(), {"test", "-s", "/disk"}));
     for (int i = 0; i < repetitions(5, 200); ++i) {
         const Strings clones = parent.fork(1);
         ASSERT_EQ(clones.size(), 1U);

@@ -2,9 +2,18 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <sstream>
+#include <stdexcept>
+#include <thread>
 
 namespace drupe::testing {
+namespace {
+
+constexpr std::chrono::seconds kPatience{60};
+
+}  // namespace
 
 std::string trim(std::string text) {
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
@@ -26,6 +35,66 @@ Running::~Running() {
 
 pid_t Running::monitor_pid() const {
     return std::atoi(drupe({"inspect", "--format", "{{.State.Pid}}", id_}).out.c_str());
+}
+
+Parent::Parent(const std::string& script, const std::vector<std::string>& options) {
+    std::vector<std::string> words{"run", "-d"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.insert(words.end(), {"busybox", "sh", "-c", script});
+    const Outcome started = drupe(words);
+    EXPECT_EQ(started.exit_code, 0) << started.err;
+    all_.push_back(trim(started.out));
+}
+
+Parent::~Parent() {
+    std::vector<std::string> words{"rm", "-f"};
+    words.insert(words.end(), all_.begin(), all_.end());
+    (void)drupe(words);
+}
+
+std::vector<std::string> Parent::fork(int count) {
+    const Outcome forked = drupe({"fork", "-n", std::to_string(count), id()});
+    EXPECT_EQ(forked.exit_code, 0) << forked.err;
+    std::vector<std::string> clones = lines_of(forked.out);
+    if (clones.size() != static_cast<size_t>(count)) throw std::runtime_error("no copies");
+    all_.insert(all_.end(), clones.begin(), clones.end());
+    return clones;
+}
+
+void Parent::remove(const std::string& id) {
+    EXPECT_EQ(drupe({"rm", "-f", id}).exit_code, 0);
+    std::erase(all_, id);
+}
+
+std::string in(const std::string& container, const std::string& script) {
+    const Outcome outcome = drupe({"exec", container, "sh", "-c", script});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return outcome.out;
+}
+
+bool await_in(const std::string& container, const std::vector<std::string>& command) {
+    std::vector<std::string> words{"exec", container};
+    words.insert(words.end(), command.begin(), command.end());
+    const auto limit = std::chrono::steady_clock::now() + kPatience;
+    while (drupe(words).exit_code != 0)
+        if (std::chrono::steady_clock::now() > limit) return false;
+    return true;
+}
+
+std::vector<std::string> await_log(const std::string& container, size_t count) {
+    const auto limit = std::chrono::steady_clock::now() + kPatience;
+    for (;;) {
+        std::vector<std::string> lines = lines_of(drupe({"logs", container}).out);
+        if (lines.size() >= count || std::chrono::steady_clock::now() > limit) return lines;
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+    std::istringstream in(text);
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
 }
 
 }  // namespace drupe::testing

@@ -23,7 +23,32 @@ class Running {
     std::string id_;
 };
 
+/// A detached busybox container that runs a script, removed at its end with all that was forked
+/// from it.
+class Parent {
+  public:
+    explicit Parent(const std::string& script, const std::vector<std::string>& options = {});
+    ~Parent();
+    Parent(const Parent&) = delete;
+    Parent& operator=(const Parent&) = delete;
+
+    [[nodiscard]] const std::string& id() const { return all_.front(); }
+    std::vector<std::string> fork(int count);
+    void remove(const std::string& id);
+
+  private:
+    std::vector<std::string> all_;
+};
+
+/// What a script in a running container prints.
+std::string in(const std::string& container, const std::string& script);
+/// Waits until a command succeeds in it; false: it never did.
+[[nodiscard]] bool await_in(const std::string& container, const std::vector<std::string>& command);
+/// Waits until a container's log has so many lines.
+[[nodiscard]] std::vector<std::string> await_log(const std::string& container, size_t count);
+
 /// Without the newlines at its end.
 [[nodiscard]] std::string trim(std::string text);
+[[nodiscard]] std::vector<std::string> lines_of(const std::string& text);
 
 }  // namespace drupe::testing

@@ -54,6 +54,13 @@ Result<imagefs::DiskFiles> FakeImages::open_top(const std::string& id) {
     return disk;
 }
 
+Result<imagefs::DiskFiles> FakeImages::reset_top(const std::string& id, const ImageRef& image) {
+    TRY(open_top(id));  // nobody has it
+    TRY(remove_top(id));
+    reset_to.push_back(image.chain);
+    return create_top(id, image);
+}
+
 Result<imagefs::DiskFiles> FakeImages::open_read_only(const ImageRef&) {
     return files();
 }

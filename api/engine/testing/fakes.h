@@ -17,6 +17,8 @@ class FakeImages final : public ImageSource {
     [[nodiscard]] Result<imagefs::DiskFiles> create_top(const std::string& id,
                                                         const ImageRef& image) override;
     [[nodiscard]] Result<imagefs::DiskFiles> open_top(const std::string& id) override;
+    [[nodiscard]] Result<imagefs::DiskFiles> reset_top(const std::string& id,
+                                                       const ImageRef& image) override;
     [[nodiscard]] Result<imagefs::DiskFiles> open_read_only(const ImageRef& image) override;
     [[nodiscard]] Status remove_top(const std::string& id) override;
     [[nodiscard]] Status check_name(std::string_view reference) override;
@@ -27,6 +29,7 @@ class FakeImages final : public ImageSource {
         const std::function<Result<std::string>(std::string_view diff_id)>& make_config) override;
 
     std::string fail_seal_with;
+    std::vector<std::string> reset_to;   ///< The chains that tops were reset to.
     std::vector<std::string> committed;  ///< The configurations that were put.
     [[nodiscard]] imagefs::Database& database() override { return db_; }
 

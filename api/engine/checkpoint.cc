@@ -1,0 +1,178 @@
+// Snapshots of a container that are kept: Docker's checkpoints.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "api/engine/clock.h"
+#include "api/engine/engine.h"
+#include "api/engine/names.h"
+
+namespace drupe::engine {
+namespace {
+
+constexpr size_t kMaxCheckpoints = 100;  // of a container
+constexpr size_t kShown = 128;           // of a name in a message
+
+Status check_checkpoint_name(std::string_view name) {
+    if (check_name(name)) return ok();
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("Invalid checkpoint ID ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are "
+                             "allowed, 2 or more characters",
+                             name.substr(0, kShown))};
+}
+
+Status check_version(const SavedMachine& machine) {
+    if (machine.protocol == protocol::kVersion) return ok();
+    return Error{ErrorCode::kConflict,
+                 fmt::format("checkpoint {} was saved by another version of drupe", machine.name)};
+}
+
+}  // namespace
+
+std::vector<Engine::Kept> Engine::kept_of(const Container& container) const {
+    const SavedMachines saved(options_.paths.snapshots_dir());
+    std::vector<Kept> kept;
+    for (std::string& id : saved.ids()) {
+        auto machine = saved.find(id);
+        if (!machine || !machine.value() || machine.value()->container != container.id) continue;
+        kept.push_back({std::move(id), *std::move(machine).value()});
+    }
+    std::ranges::sort(kept, {}, [](const Kept& k) { return k.machine.created_at_ns; });
+    return kept;
+}
+
+Result<Engine::Kept> Engine::kept(const Container& container, std::string_view name) const {
+    for (Kept& kept : kept_of(container)) {
+        if (kept.machine.name == name) return std::move(kept);
+    }
+    return Error{ErrorCode::kNotFound, fmt::format("checkpoint {} does not exist for container {}",
+                                                   name.substr(0, kShown), container.name)};
+}
+
+Status Engine::create_checkpoint(std::string_view query, const CheckpointRequest& request) {
+    TRY(check_checkpoint_name(request.name));
+    TRY_ASSIGN(Container container, find(query));
+    std::optional<ContainerLock> lock;
+    TRY_ASSIGN(lock, ContainerLock::take(run_dir(container)));
+    TRY_ASSIGN(auto current, settle_locked(std::move(container)));
+    if (!current) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
+    container = *std::move(current);
+    TRY(check_can_be_saved(container, query));
+    if (kept(container, request.name)) {
+        return Error{ErrorCode::kConflict,
+                     fmt::format("checkpoint with name {} already exists for container {}",
+                                 request.name, container.name)};
+    }
+    if (kept_of(container).size() >= kMaxCheckpoints) {
+        return Error{ErrorCode::kLimit, fmt::format("container {} has {} checkpoints: remove some",
+                                                    container.name, kMaxCheckpoints)};
+    }
+    TRY_ASSIGN(const SavedMachines::New made,
+               SavedMachines(options_.paths.snapshots_dir()).begin());
+    std::map<std::string, uint64_t> marks;
+    auto sealed = snapshot(container, made.files, marks);
+    if (!sealed) return ended_meanwhile(container, sealed.error());
+    sealed.value().files = {};
+    SavedMachine words;
+    words.container = container.id;
+    words.name = request.name;
+    words.created_at_ns = realtime_ns();
+    TRY_ASSIGN(const std::string id, random_id());
+    TRY(keep(container, sealed.value(), made, std::move(words), id));
+    lock.reset();
+    return request.stop ? kill(container.id, SIGKILL) : ok();
+}
+
+Result<std::vector<Checkpoint>> Engine::checkpoints(std::string_view query) {
+    TRY_ASSIGN(const Container container, find(query));
+    const SavedMachines saved(options_.paths.snapshots_dir());
+    std::vector<Checkpoint> all;
+    for (const Kept& kept : kept_of(container)) {
+        all.push_back({kept.machine.name, kept.machine.created_at_ns, saved.stored_bytes(kept.id)});
+    }
+    return all;
+}
+
+Status Engine::remove_checkpoint(std::string_view query, std::string_view name) {
+    TRY_ASSIGN(const Container container, find(query));
+    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(container)));
+    TRY_ASSIGN(const Kept found, kept(container, name));
+    TRY(images_.remove_top(found.machine.pin));
+    step("unpinned");
+    return SavedMachines(options_.paths.snapshots_dir()).remove(found.id);
+}
+
+Result<ImageRef> Engine::take_checkpoint(ContainerConfig& asked) {
+    const std::string where = asked.from_checkpoint;
+    const size_t colon = where.rfind(':');
+    if (colon == std::string::npos) {
+        return Error{
+            ErrorCode::kInvalid,
+            fmt::format("a checkpoint is named CONTAINER:NAME, not {}", where.substr(0, kShown))};
+    }
+    const std::string_view needless = what_needs_a_start(asked);
+    if (!needless.empty() || asked.memory_bytes != 0 || asked.nano_cpus != 0) {
+        return Error{ErrorCode::kInvalid,
+                     fmt::format("a container that goes on from a checkpoint runs already: it "
+                                 "can't be given {}",
+                                 needless.empty() ? "other limits" : needless)};
+    }
+    TRY_ASSIGN(const Container parent, find(where.substr(0, colon)));
+    TRY_ASSIGN(const Kept from, kept(parent, where.substr(colon + 1)));
+    TRY(check_version(from.machine));
+    if (asked.tty != parent.config.tty) {
+        return Error{ErrorCode::kInvalid,
+                     fmt::format("checkpoint {} is of a container {} a terminal", where,
+                                 parent.config.tty ? "with" : "without")};
+    }
+    if (!asked.image.empty()) {  // Docker's clients have to name one
+        TRY_ASSIGN(const ImageRef image, images_.resolve(asked.image));
+        if (image.id != parent.image_id) {
+            return Error{ErrorCode::kInvalid, fmt::format("checkpoint {} is of another image: {}",
+                                                          where, parent.config.image)};
+        }
+    }
+    // What it is on the host is its own; what it is inside, it is already.
+    ContainerConfig config = parent.config;
+    config.host_name = asked.host_name;
+    config.labels.insert(asked.labels.begin(), asked.labels.end());
+    config.attach_stdin = asked.attach_stdin;
+    config.attach_stdout = asked.attach_stdout;
+    config.attach_stderr = asked.attach_stderr;
+    config.stdin_once = asked.stdin_once;
+    config.auto_remove = asked.auto_remove;
+    config.restart = asked.restart;
+    config.log = asked.log;
+    config.timing = asked.timing;
+    config.memory_bytes = from.machine.memory_bytes;
+    config.nano_cpus = from.machine.nano_cpus;
+    config.live = from.id;
+    config.from_checkpoint = where;
+    ImageRef disk;
+    disk.id = parent.image_id;
+    disk.chain = from.machine.chain;
+    asked = std::move(config);
+    return disk;
+}
+
+Result<imagefs::DiskFiles> Engine::roll_back(const Container& container, StartRequest& request) {
+    TRY_ASSIGN(const Kept from, kept(container, request.checkpoint));
+    TRY(check_version(from.machine));
+    if (from.machine.memory_bytes != container.config.memory_bytes ||
+        from.machine.nano_cpus != container.config.nano_cpus) {
+        return Error{ErrorCode::kConflict,
+                     fmt::format("container {} had other limits at checkpoint {}: give it those by "
+                                 "an update, or make a new one from the checkpoint",
+                                 container.name, request.checkpoint)};
+    }
+    TRY_ASSIGN(request.snapshot, SavedMachines(options_.paths.snapshots_dir()).open(from.id));
+    ImageRef disk;
+    disk.id = container.image_id;
+    disk.chain = from.machine.chain;
+    auto files = images_.reset_top(container.id, disk);
+    step("rolled back");
+    return files;
+}
+
+}  // namespace drupe::engine

@@ -1,0 +1,148 @@
+// Snapshots that are kept, over the fakes.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "api/engine/testing/engine_fixture.h"
+
+namespace drupe::engine {
+namespace {
+
+using ::testing::HasSubstr;
+
+const std::string kChain(64, '3');  // of the fake's seals
+
+TEST_F(EngineTest, ACheckpointIsKeptAndItsContainerGoesOn) {
+    const Machine machine = run({"sleep"}, "db");
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"one", false}));
+    EXPECT_EQ(engine_->find("db").value().state, State::kRunning);
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"two", true}));
+    EXPECT_EQ(engine_->find("db").value().state, State::kExited);
+    const auto kept = engine_->checkpoints("db").value();
+    ASSERT_EQ(kept.size(), 2u);
+    EXPECT_EQ(kept[0].name, "one");
+    EXPECT_GT(kept[0].created_at_ns, 0u);
+    EXPECT_EQ(kept[1].name, "two");
+
+    ASSERT_TRUE(engine_->remove_checkpoint("db", "one"));
+    EXPECT_EQ(engine_->remove_checkpoint("db", "one").error().code, ErrorCode::kNotFound);
+    EXPECT_EQ(engine_->checkpoints("db").value().size(), 1u);
+    EXPECT_EQ(entries("/tops"), 2u) << "its own, and the pin of the one that is left";
+    ASSERT_TRUE(engine_->remove("db", true));
+    expect_nothing_left();
+    EXPECT_EQ(entries("/snapshots"), 0u) << "they go with their container";
+}
+
+TEST_F(EngineTest, AStartGoesBackToACheckpoint) {
+    const Machine machine = run({"sleep"}, "db");
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", true}));
+    StartRequest request;
+    request.checkpoint = "ready";
+    ASSERT_TRUE(engine_->start("db", std::move(request)));
+    EXPECT_TRUE(launcher_.last.config.restore.given());
+    EXPECT_EQ(launcher_.last.config.kernel_fd, -1);
+    EXPECT_EQ(images_->reset_to, Strings{kChain}) << "its disk went back, too";
+
+    StartRequest running;
+    running.checkpoint = "ready";
+    EXPECT_EQ(engine_->start("db", std::move(running)).error().code, ErrorCode::kConflict);
+    ASSERT_TRUE(engine_->kill("db", SIGKILL));
+    StartRequest missing;
+    missing.checkpoint = "never";
+    EXPECT_THAT(engine_->start("db", std::move(missing)).error().message,
+                HasSubstr("checkpoint never does not exist for container db"));
+    ASSERT_TRUE(engine_->start("db", {}));
+    EXPECT_FALSE(launcher_.last.config.restore.given());
+}
+
+TEST_F(EngineTest, ANewContainerGoesOnFromACheckpointOfAnother) {
+    const Machine machine = run({"sleep"}, "db");
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", false}));
+    ContainerConfig asked;
+    asked.from_checkpoint = "db:ready";
+    asked.auto_remove = true;
+    const Container copy = engine_->create(asked, "copy").value();
+    EXPECT_EQ(copy.config.cmd, engine_->find("db").value().config.cmd);
+    EXPECT_TRUE(copy.config.auto_remove);
+    ASSERT_TRUE(engine_->start("copy", {}));
+    EXPECT_TRUE(launcher_.last.config.restore.given());
+
+    const auto refused = [&](const char* why, const std::function<void(ContainerConfig&)>& change) {
+        ContainerConfig other;
+        other.from_checkpoint = "db:ready";
+        change(other);
+        const auto made = engine_->create(other, "");
+        ASSERT_FALSE(made) << why;
+        EXPECT_THAT(made.error().message, HasSubstr(why));
+    };
+    refused("a command", [](ContainerConfig& c) { c.cmd = Strings{"sleep", "2"}; });
+    refused("other limits", [](ContainerConfig& c) { c.memory_bytes = 1 << 30; });
+    refused("a terminal", [](ContainerConfig& c) { c.tty = true; });
+    refused("CONTAINER:NAME", [](ContainerConfig& c) { c.from_checkpoint = "db"; });
+    refused("does not exist", [](ContainerConfig& c) { c.from_checkpoint = "db:other"; });
+    refused("No such container", [](ContainerConfig& c) { c.from_checkpoint = "nobody:ready"; });
+}
+
+TEST_F(EngineTest, WhatCantBeKeptIsSaid) {
+    ASSERT_TRUE(engine_->create(config({"sleep"}), "new"));
+    EXPECT_EQ(engine_->create_checkpoint("new", {"one", false}).error().code, ErrorCode::kConflict);
+    const Machine machine = run({"sleep"}, "db");
+    for (const char* name : {"", "x", "../up", "a/b", "-a"}) {
+        const auto made = engine_->create_checkpoint("db", {name, false});
+        ASSERT_FALSE(made) << name;
+        EXPECT_EQ(made.error().code, ErrorCode::kInvalid);
+    }
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"one", false}));
+    EXPECT_THAT(engine_->create_checkpoint("db", {"one", false}).error().message,
+                HasSubstr("checkpoint with name one already exists for container db"));
+    EXPECT_TRUE(engine_->checkpoints("new").value().empty());
+    const Machine unsaved = run({"unsaved"}, "stuck");
+    EXPECT_THAT(engine_->create_checkpoint("stuck", {"one", false}).error().message,
+                HasSubstr("no room"));
+    ASSERT_TRUE(engine_->sweep());
+    EXPECT_EQ(entries("/snapshots"), 1u);
+}
+
+TEST_F(EngineTest, ACheckpointThatDiesIsThereOrNotAndItsMachineGoesOn) {
+    for (const char* step : {"committing", "saved", "sealed", "replaced", "pinned", "published"}) {
+        SCOPED_TRACE(step);
+        const Machine machine = run({"sleep"}, "db");
+        ASSERT_TRUE(dies_at(step, [&](Engine& engine) {
+            static_cast<void>(engine.create_checkpoint("db", {"one", false}));
+        }));
+        EXPECT_EQ(engine_->find("db").value().state, State::kRunning);
+        ASSERT_TRUE(engine_->sweep());
+        const bool there = std::string_view(step) == "published";
+        EXPECT_EQ(engine_->checkpoints("db").value().size(), there ? 1u : 0u);
+        EXPECT_EQ(entries("/tops"), there ? 2u : 1u);
+        EXPECT_TRUE(engine_->create_checkpoint("db", {"other", false}));
+        ASSERT_TRUE(engine_->remove("db", true));
+        expect_nothing_left();
+        EXPECT_EQ(entries("/snapshots"), 0u);
+    }
+}
+
+TEST_F(EngineTest, ARollbackThatDiesLeavesAContainerThatStarts) {
+    for (const char* step : {"rolled back", "starting", "planned", "launched"}) {
+        SCOPED_TRACE(step);
+        const Machine machine = run({"sleep"}, "db");
+        ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", true}));
+        ASSERT_TRUE(dies_at(step, [&](Engine& engine) {
+            StartRequest request;
+            request.checkpoint = "ready";
+            static_cast<void>(engine.start("db", std::move(request)));
+        }));
+        if (engine_->find("db").value().state != State::kRunning) {
+            StartRequest request;
+            request.checkpoint = "ready";
+            EXPECT_TRUE(engine_->start("db", std::move(request)));
+        }
+        ASSERT_TRUE(engine_->remove("db", true));
+        expect_nothing_left();
+    }
+}
+
+}  // namespace
+}  // namespace drupe::engine

@@ -1,0 +1,176 @@
+#include "api/engine/saved_machines.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "api/engine/names.h"
+#include "api/engine/paths.h"
+#include "base/json_reader.h"
+
+namespace drupe::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr unsigned kFolderMode = 0700;
+constexpr mode_t kFileMode = 0600;
+constexpr size_t kMaxWordsBytes = 4096;
+constexpr std::string_view kNew = "new-";
+constexpr std::string_view kPin = "live-";
+constexpr std::string_view kDigest = "sha256:";
+
+std::string hex_of(std::string_view id) {
+    if (id.starts_with(kDigest)) id.remove_prefix(kDigest.size());
+    return std::string(id);
+}
+
+std::string to_text(const SavedMachine& machine) {
+    return dump_json({{"chain", machine.chain},
+                      {"pin", machine.pin},
+                      {"memory_bytes", machine.memory_bytes},
+                      {"nano_cpus", machine.nano_cpus},
+                      {"tty", machine.tty},
+                      {"open_stdin", machine.open_stdin},
+                      {"protocol", machine.protocol},
+                      {"container", machine.container},
+                      {"name", machine.name},
+                      {"created_at_ns", machine.created_at_ns}});
+}
+
+Result<SavedMachine> from_text(std::string_view text) {
+    TRY_ASSIGN(const nlohmann::json value, parse_json(text));
+    SavedMachine machine;
+    JsonReader in(value);
+    in.get("chain", machine.chain);
+    in.get("pin", machine.pin);
+    in.get("memory_bytes", machine.memory_bytes);
+    in.get("nano_cpus", machine.nano_cpus);
+    in.get("tty", machine.tty);
+    in.get("open_stdin", machine.open_stdin);
+    in.get("protocol", machine.protocol);
+    in.get("container", machine.container);
+    in.get("name", machine.name);
+    in.get("created_at_ns", machine.created_at_ns);
+    TRY(in.status());
+    return machine;
+}
+
+Status sync(int fd, const std::string& what) {
+    if (::fsync(fd) < 0) return os_error("fsync " + what);
+    return ok();
+}
+
+Status remove_tree(const std::string& folder) {
+    std::error_code error;
+    fs::remove_all(folder, error);
+    if (error) return os_error("remove " + folder, error.value());
+    return ok();
+}
+
+}  // namespace
+
+std::string SavedMachines::folder_of(std::string_view id) const {
+    return folder_ + "/" + hex_of(id);
+}
+
+Result<SavedMachines::New> SavedMachines::begin() const {
+    TRY_ASSIGN(const std::string id, random_id());
+    New made;
+    made.folder = fmt::format("{}/{}{}", folder_, kNew, short_id(id));
+    made.pin = fmt::format("{}{}", kPin, short_id(id));
+    TRY(make_folders(made.folder, kFolderMode));
+    TRY_ASSIGN(made.files.state,
+               open_file(made.folder + "/state", O_RDWR | O_CREAT | O_EXCL, kFileMode));
+    // Its maker lives as long as this lock does.
+    if (::flock(made.files.state.get(), LOCK_EX | LOCK_NB) < 0) return os_error("lock a snapshot");
+    TRY_ASSIGN(made.files.memory,
+               open_file(made.folder + "/memory", O_RDWR | O_CREAT | O_EXCL, kFileMode));
+    return made;
+}
+
+Status SavedMachines::publish(const New& made, const SavedMachine& machine,
+                              std::string_view id) const {
+    TRY_ASSIGN(const Fd words,
+               open_file(made.folder + "/machine.json", O_WRONLY | O_CREAT | O_TRUNC, kFileMode));
+    const std::string text = to_text(machine);
+    TRY(write_all(words.get(), std::as_bytes(std::span(text))));
+    TRY(sync(words.get(), "machine.json"));
+    TRY(sync(made.files.memory.get(), "a snapshot's memory"));
+    TRY(sync(made.files.state.get(), "a snapshot's state"));
+    TRY(remove(id));
+    if (::rename(made.folder.c_str(), folder_of(id).c_str()) < 0) {
+        return os_error("rename " + made.folder);
+    }
+    TRY_ASSIGN(const Fd folder, open_file(folder_, O_RDONLY | O_DIRECTORY));
+    return sync(folder.get(), folder_);
+}
+
+Result<std::optional<SavedMachine>> SavedMachines::find(std::string_view id) const {
+    const auto text = read_file(folder_of(id) + "/machine.json", kMaxWordsBytes);
+    if (!text && text.error().os_errno == ENOENT) return std::optional<SavedMachine>();
+    if (!text) return text.error();
+    auto machine = from_text(text.value());
+    if (!machine) return std::move(machine).error().wrap(folder_of(id) + "/machine.json");
+    return std::optional(std::move(machine).value());
+}
+
+Result<control::Snapshot> SavedMachines::open(std::string_view id) const {
+    control::Snapshot files;
+    TRY_ASSIGN(files.state, open_file(folder_of(id) + "/state", O_RDONLY));
+    TRY_ASSIGN(files.memory, open_file(folder_of(id) + "/memory", O_RDONLY));
+    return files;
+}
+
+uint64_t SavedMachines::stored_bytes(std::string_view id) const {
+    constexpr uint64_t kUnit = 512;  // of st_blocks
+    uint64_t bytes = 0;
+    for (const char* name : {"/state", "/memory"}) {
+        struct stat status {};
+        if (::stat((folder_of(id) + name).c_str(), &status) == 0) {
+            bytes += static_cast<uint64_t>(status.st_blocks) * kUnit;
+        }
+    }
+    return bytes;
+}
+
+Status SavedMachines::remove(std::string_view id) const {
+    return remove_tree(folder_of(id));
+}
+
+Status SavedMachines::remove(const New& dead) const {
+    return remove_tree(dead.folder);
+}
+
+std::vector<std::string> SavedMachines::ids() const {
+    std::vector<std::string> ids;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder_, error)) {
+        const std::string name = entry.path().filename();
+        if (name.size() == kIdDigits) ids.push_back(std::string(kDigest) + name);
+    }
+    return ids;
+}
+
+std::vector<SavedMachines::New> SavedMachines::dead() const {
+    std::vector<New> dead;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder_, error)) {
+        const std::string name = entry.path().filename();
+        if (!name.starts_with(kNew)) continue;
+        const auto state = open_file(entry.path().string() + "/state", O_RDONLY);
+        if (state && ::flock(state.value().get(), LOCK_EX | LOCK_NB) < 0) continue;
+        New one;
+        one.folder = entry.path();
+        one.pin = fmt::format("{}{}", kPin, name.substr(kNew.size()));
+        dead.push_back(std::move(one));
+    }
+    return dead;
+}
+
+}  // namespace drupe::engine
