@@ -123,7 +123,7 @@ Status Engine::remove(std::string_view query, bool force) {
     step("ended");
     TRY(table_.remove(container.id));
     step("row removed");
-    const auto removed = remove_files(container.id);
+    auto removed = remove_files(container.id);
     if (removed || removed.error().code != ErrorCode::kConflict) return removed;
     // The container is gone; who still has its disk open will be, too, and then a sweep removes it.
     log(LogLevel::kWarn, "container {}: {}", short_id(container.id), removed.error().message);
