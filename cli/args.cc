@@ -32,6 +32,7 @@ struct Args::Impl {
     size_t least = 0;
     size_t most = 0;
     bool in_front = false;
+    const std::string* instead = nullptr;
     std::span<const Unsupported> unsupported;
 
     /// As Docker's: a flag that isn't there or can't be read.
@@ -163,6 +164,10 @@ void Args::operands(std::vector<std::string>& target, size_t least, size_t most,
     }
 }
 
+void Args::instead_of_operands(const std::string& target) {
+    impl_->instead = &target;
+}
+
 void Args::example(const std::string& command, const std::string& what) {
     impl_->examples += "  # " + what + "\n  " + command + "\n";
 }
@@ -191,7 +196,8 @@ std::optional<int> Args::Impl::take_operands() {
     }
     if (in_front) *operands = std::move(rest);
     const size_t count = operands->size();
-    if (count >= least && count <= most) return std::nullopt;
+    const bool enough = count >= least || (instead != nullptr && !instead->empty());
+    if (enough && count <= most) return std::nullopt;
     const size_t bound = count < least ? least : most;
     const char* const how = least == most ? "" : count < least ? "at least " : "at most ";
     return complain_of_count("requires " + std::string(how) + std::to_string(bound) +

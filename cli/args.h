@@ -51,6 +51,8 @@ class Args {
     enum class Options : uint8_t { kAnywhere, kInFront };
     void operands(std::vector<std::string>& target, size_t least, size_t most,
                   Options options = Options::kAnywhere);
+    /// An option's target: if it is set, there may be fewer operands than the least.
+    void instead_of_operands(const std::string& target);
     void example(const std::string& command, const std::string& what);
     /// Options that docker has: they are refused with the reason instead of as unknown.
     void unsupported(std::span<const Unsupported> options);

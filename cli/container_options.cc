@@ -69,7 +69,8 @@ void ContainerOptions::declare(Args& args) {
                "Get the image from its registry: missing (default), always or never");
     args.flag("-q,--quiet", quiet_, "Don't show how it is pulled");
     args.value("--platform", "OS/ARCH", platform_, "linux/amd64, which is what runs here");
-    args.operands(operands_, 0, SIZE_MAX, Args::Options::kInFront);
+    args.operands(operands_, 1, SIZE_MAX, Args::Options::kInFront);
+    args.instead_of_operands(from_snapshot_);
     args.unsupported(unsupported_options());
 }
 
@@ -174,9 +175,6 @@ Result<engine::ContainerConfig> ContainerOptions::build() {
     }
     if (!network_.empty()) config.network_mode = network_;
     TRY(build_health(config));
-    if (operands_.empty() && from_snapshot_.empty()) {
-        return Error{ErrorCode::kInvalid, "it needs an IMAGE (see --help)"};
-    }
     config.from_checkpoint = from_snapshot_;
     if (!operands_.empty()) config.image = operands_.front();
     if (operands_.size() > 1) config.cmd.emplace(operands_.begin() + 1, operands_.end());
