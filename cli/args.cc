@@ -110,17 +110,21 @@ std::string Args::Impl::help() const {
     for (const auto& [names, what] : lines) widest = std::max(widest, names.size());
     std::string text = "Usage:  " + usage + "\n\n" + app.get_description() + "\n\nOptions:\n";
     for (const auto& [names, what] : lines) {
-        text += "  " + names + std::string(widest - names.size() + 3, ' ') + what + "\n";
+        text += "  ";
+        text += names;
+        text.append(widest - names.size() + 3, ' ');
+        text += what;
+        text += '\n';
     }
     if (!examples.empty()) text += "\nExamples:\n" + examples;
     return text;
 }
 
-Args::Args(std::string name, std::string operands, std::string summary)
+Args::Args(std::string name, const std::string& operands, std::string summary)
     : impl_(std::make_unique<Impl>()) {
     impl_->name = std::move(name);
     impl_->usage = "drupe " + impl_->name + " [OPTIONS]" + (operands.empty() ? "" : " ") + operands;
-    impl_->app.description(summary);
+    impl_->app.description(std::move(summary));
     impl_->app.set_help_flag("--help", "Print this");
 }
 Args::~Args() = default;

@@ -30,7 +30,7 @@ void set_args_purpose(ArgsPurpose purpose, std::string* said);
 class Args {
   public:
     /// name: "run"; operands: "IMAGE [COMMAND] [ARG...]", for the usage line.
-    Args(std::string name, std::string operands, std::string summary);
+    Args(std::string name, const std::string& operands, std::string summary);
     ~Args();
     Args(const Args&) = delete;
     Args& operator=(const Args&) = delete;
