@@ -52,19 +52,18 @@ Result<Engine::Kept> Engine::kept(const Container& container, std::string_view n
 
 Status Engine::create_checkpoint(std::string_view query, const CheckpointRequest& request) {
     TRY(check_checkpoint_name(request.name));
-    TRY_ASSIGN(Container container, find(query));
-    std::optional<ContainerLock> lock;
-    TRY_ASSIGN(lock, ContainerLock::take(run_dir(container)));
-    TRY_ASSIGN(auto current, settle_locked(std::move(container)));
-    if (!current) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
-    container = *std::move(current);
+    std::optional<Locked> held;
+    TRY_ASSIGN(held, lock_container(query));
+    const Container container = std::move(held->container);
     TRY(check_can_be_saved(container, query));
-    if (kept(container, request.name)) {
+    const std::vector<Kept> before = kept_of(container);
+    if (std::ranges::any_of(before,
+                            [&](const Kept& k) { return k.machine.name == request.name; })) {
         return Error{ErrorCode::kConflict,
                      fmt::format("checkpoint with name {} already exists for container {}",
                                  request.name, container.name)};
     }
-    if (kept_of(container).size() >= kMaxCheckpoints) {
+    if (before.size() >= kMaxCheckpoints) {
         return Error{ErrorCode::kLimit, fmt::format("container {} has {} checkpoints: remove some",
                                                     container.name, kMaxCheckpoints)};
     }
@@ -80,8 +79,10 @@ Status Engine::create_checkpoint(std::string_view query, const CheckpointRequest
     words.created_at_ns = realtime_ns();
     TRY_ASSIGN(const std::string id, random_id());
     TRY(keep(container, sealed.value(), made, std::move(words), id));
-    lock.reset();
-    return request.stop ? kill(container.id, SIGKILL) : ok();
+    held.reset();
+    if (!request.stop) return ok();
+    TRY(amend(container.id, [](Container& now) { now.stopped_by_user = true; }));
+    return kill(container.id, SIGKILL);
 }
 
 Result<std::vector<Checkpoint>> Engine::checkpoints(std::string_view query) {
@@ -95,9 +96,8 @@ Result<std::vector<Checkpoint>> Engine::checkpoints(std::string_view query) {
 }
 
 Status Engine::remove_checkpoint(std::string_view query, std::string_view name) {
-    TRY_ASSIGN(const Container container, find(query));
-    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(container)));
-    TRY_ASSIGN(const Kept found, kept(container, name));
+    TRY_ASSIGN(const Locked held, lock_container(query));
+    TRY_ASSIGN(const Kept found, kept(held.container, name));
     TRY(images_.remove_top(found.machine.pin));
     step("unpinned");
     return SavedMachines(options_.paths.snapshots_dir()).remove(found.id);

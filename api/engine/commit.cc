@@ -55,18 +55,15 @@ control::Request replace_disk_with(imagefs::DiskFiles files) {
 // The row's step says that the machine may be without its disk: whoever finds it after a crash
 // gives back what open_top() says is the container's then, the old top or the new one.
 Result<Committed> Engine::commit(std::string_view query, const CommitRequest& request) {
-    TRY_ASSIGN(Container container, find(query));
+    TRY(images_.check_name(request.reference));
+    TRY_ASSIGN(const Locked held, lock_container(query));
+    const Container& container = held.container;
     if (container.config.read_only) {
         return Error{ErrorCode::kConflict,
                      fmt::format("container {} has a read-only root: it has changed nothing that "
                                  "could be committed; tag its image instead",
                                  query)};
     }
-    TRY(images_.check_name(request.reference));
-    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(container)));
-    TRY_ASSIGN(auto current, settle_locked(std::move(container)));
-    if (!current) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
-    container = *std::move(current);
     TRY_ASSIGN(const std::string parent, images_.image_config(container.image_id));
     const uint64_t now_ns = realtime_ns();
     const auto make_config = [&](std::string_view diff_id) {
@@ -105,16 +102,14 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
 }
 
 Result<SealedDisk> Engine::seal(std::string_view query) {
-    TRY_ASSIGN(Container container, find(query));
-    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(container)));
-    TRY_ASSIGN(auto current, settle_locked(std::move(container)));
-    if (!current) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
-    if (current->state != State::kRunning) {
+    TRY_ASSIGN(const Locked held, lock_container(query));
+    const Container& container = held.container;
+    if (container.state != State::kRunning) {
         return Error{ErrorCode::kConflict, fmt::format("container {} {}", query,
-                                                       refusal(current->state, Command::kExec))};
+                                                       refusal(container.state, Command::kExec))};
     }
     Committed unused;
-    TRY_ASSIGN(SealedDisk sealed, seal_running(*current, true, unused));
+    TRY_ASSIGN(SealedDisk sealed, seal_running(container, true, unused));
     sealed.files = {};
     return sealed;
 }

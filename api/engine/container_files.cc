@@ -213,13 +213,10 @@ Result<std::unique_ptr<ContainerFiles>> Engine::open_files(std::string_view quer
     };
     if (runs(found))
         return std::unique_ptr<ContainerFiles>(new ContainerFiles(*this, std::move(found)));
-    TRY_ASSIGN(ContainerLock lock, ContainerLock::take(run_dir(found)));
-    TRY_ASSIGN(Container now, table_.by_id(found.id));
-    TRY_ASSIGN(auto settled, settle_locked(std::move(now)));
-    if (!settled) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
-    std::unique_ptr<ContainerFiles> files(new ContainerFiles(*this, *std::move(settled)));
+    TRY_ASSIGN(Locked held, lock_container(found.id));
+    std::unique_ptr<ContainerFiles> files(new ContainerFiles(*this, std::move(held.container)));
     if (runs(files->container_)) return files;
-    TRY(files->start_machine(std::move(lock)));
+    TRY(files->start_machine(std::move(held.lock)));
     return files;
 }
 

@@ -300,6 +300,13 @@ class Engine {
     void want_template(const MonitorConfig& config) const;
 
     // settle.cc: bringing the rows in line with what is true
+    /// A container as it is now, and its lock: what a command that changes it begins with.
+    struct Locked {
+        Container container;
+        ContainerLock lock;
+    };
+    /// kNotFound: there is none, or it has gone while its lock was waited for.
+    [[nodiscard]] Result<Locked> lock_container(std::string_view query);
     /// nullopt: the container is gone (it was half-created, or is removed at its end).
     [[nodiscard]] Result<std::optional<Container>> settle(Container container);
     [[nodiscard]] Result<std::optional<Container>> settle_locked(Container container);

@@ -50,6 +50,29 @@ TEST_F(EngineTest, AKilledRemoveIsFinishedByTheNextSweep) {
     }
 }
 
+TEST_F(EngineTest, WhoWaitsForAContainersLockSeesWhatWasWrittenMeanwhile) {
+    const Machine machine = run({"sleep"}, "db");
+    auto lock = ContainerLock::take(root_ + "/run/vm/" + machine.container.id);
+    ASSERT_TRUE(lock);
+    engine_.reset();
+    images_.reset();
+    const pid_t child = ::fork();
+    if (child == 0) {
+        lock = Error{ErrorCode::kConflict, "the parent's"};
+        open();
+        CommitRequest request;
+        _exit(engine_->commit("db", request) ? 0 : 1);
+    }
+    open();
+    ::usleep(200'000);  // it has found the row, and waits
+    ASSERT_TRUE(images_->database().execute("UPDATE containers SET restarts = 7"));
+    lock = Error{ErrorCode::kConflict, "let go"};
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+    EXPECT_EQ(engine_->find("db").value().restarts, 7u);
+}
+
 TEST_F(EngineTest, TwentyProcessesCreateAtOnceAndEachHasAUidAndANameOfItsOwn) {
     constexpr int kProcesses = 20;
     engine_.reset();

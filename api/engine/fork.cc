@@ -73,17 +73,14 @@ Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) 
     }
     Forked out;
     out.marks["begun"] = monotonic_ns();
-    TRY_ASSIGN(Container container, find(query));
-    std::optional<ContainerLock> lock;
-    TRY_ASSIGN(lock, ContainerLock::take(run_dir(container)));
-    TRY_ASSIGN(auto current, settle_locked(std::move(container)));
-    if (!current) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
-    container = *std::move(current);
+    std::optional<Locked> held;
+    TRY_ASSIGN(held, lock_container(query));
+    const Container container = std::move(held->container);
     TRY(check_can_be_saved(container, query));
     TRY_ASSIGN(const control::Snapshot files, make_files(options_.paths.snapshots_dir()));
     auto sealed = snapshot(container, files, out.marks);
     if (!sealed) return ended_meanwhile(container, sealed.error());
-    lock.reset();
+    held.reset();
 
     ImageRef disk;
     disk.id = container.image_id;

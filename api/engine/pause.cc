@@ -19,12 +19,8 @@ Error refused(const Container& container, Command command) {
 }  // namespace
 
 Status Engine::change_pause(std::string_view query, Command command) {
-    TRY_ASSIGN(Container found, find(query));
-    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(found)));
-    TRY_ASSIGN(Container row, table_.by_id(found.id));
-    TRY_ASSIGN(auto settled, settle_locked(std::move(row)));
-    if (!settled) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
-    Container& container = *settled;
+    TRY_ASSIGN(Locked held, lock_container(query));
+    Container& container = held.container;
     if (!has_machine(container.state)) return refused(container, command);
     const bool pause = command == Command::kPause;
     TRY_ASSIGN(const bool done, order_pause(container.id, pause));

@@ -43,6 +43,15 @@ bool needs_settling(const Container& c) {
 
 }  // namespace
 
+Result<Engine::Locked> Engine::lock_container(std::string_view query) {
+    TRY_ASSIGN(const Container found, find(query));
+    TRY_ASSIGN(ContainerLock lock, ContainerLock::take(run_dir(found)));
+    TRY_ASSIGN(Container row, table_.by_id(found.id));  // another command may have had the lock
+    TRY_ASSIGN(auto settled, settle_locked(std::move(row)));
+    if (!settled) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
+    return Locked{*std::move(settled), std::move(lock)};
+}
+
 Result<std::optional<Container>> Engine::settle(Container container) {
     if (!needs_settling(container)) return std::optional(std::move(container));
     if (container.step == Step::kNone) {  // the common case needs no lock

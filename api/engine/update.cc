@@ -42,12 +42,8 @@ Status Engine::rename(std::string_view query, std::string_view new_name) {
 
 // The machine first: a command that dies in between leaves limits which the next start sets right.
 Result<Container> Engine::update(std::string_view query, const ContainerChanges& changes) {
-    TRY_ASSIGN(const Container found, find(query));
-    TRY_ASSIGN(const auto lock, ContainerLock::take(run_dir(found)));
-    TRY_ASSIGN(Container row, table_.by_id(found.id));
-    TRY_ASSIGN(auto settled, settle_locked(std::move(row)));
-    if (!settled) return Error{ErrorCode::kNotFound, fmt::format("No such container: {}", query)};
-    Container now = *std::move(settled);
+    TRY_ASSIGN(Locked held, lock_container(query));
+    Container now = std::move(held.container);
     const ContainerConfig before = now.config;
     apply(changes, now.config);
     if (now.config.auto_remove && now.config.restart.kind != RestartPolicy::Kind::kNo) {
