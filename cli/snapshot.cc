@@ -105,9 +105,13 @@ constexpr std::array kSubcommands{
 Status check_stays(const nlohmann::json& container) {
     bool auto_remove = false;
     JsonReader in(container);
-    if (const auto* host = in.object("HostConfig"))
-        JsonReader(*host).get("AutoRemove", auto_remove);
+    const auto* host = in.object("HostConfig");
     TRY(in.status());
+    if (host != nullptr) {
+        JsonReader inner(*host, "HostConfig");
+        inner.get("AutoRemove", auto_remove);
+        TRY(inner.status());
+    }
     if (!auto_remove) return ok();
     return Error{ErrorCode::kInvalid,
                  "it was made with --rm, and would be removed when its machine is: make another "
@@ -130,8 +134,9 @@ Status roll_back(const std::string& container, const std::string& snapshot) {
         return Error{ErrorCode::kNotFound,
                      fmt::format("container {} has no snapshot {}", container, snapshot)};
     }
-    const auto killed = order(make_request("POST", container_path(container, "/kill")));
-    if (!killed && killed.error().code != ErrorCode::kConflict) return killed.error();
+    // Not a kill: a container that waits for its restart is to wait no longer.
+    TRY(order(make_request("POST", container_path(container, "/stop"),
+                           {{"signal", "KILL"}, {"t", "0"}})));
     return order(
         make_request("POST", container_path(container, "/start"), {{"checkpoint", snapshot}}));
 }

@@ -238,6 +238,8 @@ Status Init::limit(const protocol::Limits& order) {
 
 Status Init::suspend(const protocol::Suspend& order) {
     if (!workload_started_) return refuse(ESRCH, "the container isn't running");
+    // Who goes on from this memory may be kept, whatever becomes of this machine.
+    if (order.suspended) discard_changes_ = false;
     return cgroup_.suspend(order.suspended);
 }
 

@@ -1,6 +1,7 @@
 // POST /containers/{id}/fork: Drupe's own.
 
 #include <algorithm>
+#include <list>
 
 #include "api/daemon/container_event.h"
 #include "api/endpoints/containers.h"
@@ -19,6 +20,20 @@ Result<engine::ForkRequest> request_of(const Call& call) {
     return request;
 }
 
+/// Whether it runs. The supervisor sees to it either way.
+Result<bool> see_started(const Call& call, engine::Engine& engine, engine::Machine machine) {
+    const engine::Container container = machine.container;
+    call.daemon.events.publish(daemon::container_event(container, "create"));
+    const auto started = engine.await_started(machine);
+    if (!started || started.value()) {
+        call.daemon.events.publish(daemon::container_event(container, "start"));
+        call.daemon.supervisor.watch(std::move(machine));
+        return started;
+    }
+    TRY_ASSIGN(const engine::Ended ended, call.daemon.supervisor.conclude(std::move(machine)));
+    return Error{ErrorCode::kIo, "a copy of it ended: " + ended.record.error};
+}
+
 }  // namespace
 
 /// Answers when all of them run.
@@ -26,19 +41,17 @@ Status fork_container(const Call& call) {
     TRY_ASSIGN(const engine::ForkRequest request, request_of(call));
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(engine::Forked forked, engine->fork(call.id(), request));
+    std::list<daemon::Supervisor::Claim> claims;  // a scan doesn't watch them, too
+    for (const engine::Machine& machine : forked.clones)
+        claims.emplace_back(call.daemon.supervisor, machine.container.id);
     Json ids = Json::array();
     for (engine::Machine& machine : forked.clones) {
-        call.daemon.events.publish(daemon::container_event(machine.container, "create"));
-        TRY_ASSIGN(const bool started, engine->await_started(machine));
+        const std::string id = machine.container.id;
+        auto started = see_started(call, engine.engine(), std::move(machine));
         if (started) {
-            ids.push_back(machine.container.id);
-            call.daemon.events.publish(daemon::container_event(machine.container, "start"));
-            call.daemon.supervisor.watch(std::move(machine));
-            continue;
-        }
-        TRY_ASSIGN(const engine::Ended ended, call.daemon.supervisor.conclude(std::move(machine)));
-        if (!forked.failure) {
-            forked.failure = Error{ErrorCode::kIo, "a copy of it ended: " + ended.record.error};
+            ids.push_back(id);
+        } else if (!forked.failure) {  // the others are there, whatever became of it
+            forked.failure = std::move(started).error();
         }
     }
     if (ids.empty() && forked.failure) return *forked.failure;

@@ -124,9 +124,13 @@ Status start_container(const Call& call) {
     if (container.state == State::kPaused) {
         return Error{ErrorCode::kConflict, "cannot start a paused container, try unpause instead"};
     }
-    if (container.state == State::kRunning || container.state == State::kRestarting)
-        return call.answer(304);
-    if (auto started = start(call, engine.engine(), container, call.text("checkpoint")); !started) {
+    const std::string checkpoint = call.text("checkpoint");
+    if (container.state == State::kRunning || container.state == State::kRestarting) {
+        if (checkpoint.empty()) return call.answer(304);
+        return Error{ErrorCode::kConflict, "cannot go back to checkpoint " + checkpoint +
+                                               " while the container runs: stop it first"};
+    }
+    if (auto started = start(call, engine.engine(), container, checkpoint); !started) {
         remove_unstarted(call, engine.engine(), container);
         return started;
     }

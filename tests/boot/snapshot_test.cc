@@ -96,6 +96,31 @@ TEST(SnapshotTest, NewContainersGoOnFromIt) {
     for (const std::string& id : made) succeeds(drupe({"rm", "-f", id}));
 }
 
+TEST(SnapshotTest, ACopyOfOneThatGoesKeepsWhatItWrites) {
+    Parent parent(kIdles, {"--rm"});
+    succeeds(drupe({"snapshot", "create", parent.id(), "ready"}));
+    const Outcome refused = drupe({"rollback", parent.id(), "ready"});
+    EXPECT_NE(refused.err.find("--rm"), std::string::npos) << refused.err;
+    succeeds(drupe({"run", "-d", "--name", "kept", "--from-snapshot", parent.id() + ":ready"}));
+    in("kept", "echo kept > /file");
+    succeeds(drupe({"stop", "-t", "1", "kept"}));
+    succeeds(drupe({"start", "kept"}));
+    EXPECT_EQ(in("kept", "cat /file"), "kept\n");
+    succeeds(drupe({"rm", "-f", "kept"}));
+}
+
+// Its disk isn't the one that the memory knew any more.
+TEST(SnapshotTest, OneThatWasCopiedIntoBeforeItsStartBoots) {
+    Parent parent(kIdles);
+    in(parent.id(), "echo here > /dev/shm/file");
+    succeeds(drupe({"snapshot", "create", parent.id(), "ready"}));
+    succeeds(drupe({"create", "--name", "copied", "--from-snapshot", parent.id() + ":ready"}));
+    succeeds(drupe({"cp", "/etc/hostname", "copied:/copied"}));
+    succeeds(drupe({"start", "copied"}));
+    EXPECT_EQ(in("copied", "ls /copied; ls /dev/shm/file 2> /dev/null || true"), "/copied\n");
+    succeeds(drupe({"rm", "-f", "copied"}));
+}
+
 TEST(SnapshotTest, DockersClientCallsThemCheckpoints) {
     Parent parent(kIdles);
     const std::string& id = parent.id();
