@@ -215,11 +215,7 @@ void Supervisor::scan_later() {
 
 void Supervisor::scan_job(bool first) {
     auto engine = parts_.engines.borrow();
-    if (engine) {
-        const auto swept = engine.value()->sweep();
-        if (!swept) log(LogLevel::kWarn, "remove what is left over: {}", swept.error().message);
-    }
-    auto containers = engine ? engine.value()->list() : std::vector<Container>();
+    auto containers = engine ? engine.value()->sweep() : std::vector<Container>();
     if (!containers) log(LogLevel::kWarn, "look at containers: {}", containers.error().message);
     for (const Container& container : containers ? containers.value() : std::vector<Container>()) {
         if (container.state == State::kRunning || container.state == State::kPaused) {

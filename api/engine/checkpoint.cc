@@ -22,6 +22,34 @@ Status check_checkpoint_name(std::string_view name) {
                              name.substr(0, kShown))};
 }
 
+/// What a machine that runs is, as what_needs_a_start() has it, and what the user left open. All
+/// else is the new container's own.
+void take_over(const ContainerConfig& from, ContainerConfig& config) {
+    config.image = from.image;
+    config.entrypoint = from.entrypoint;
+    config.cmd = from.cmd;
+    config.env = from.env;
+    config.working_dir = from.working_dir;
+    config.user = from.user;
+    config.open_stdin = from.open_stdin;
+    config.kernel = from.kernel;
+    config.kernel_args = from.kernel_args;
+    config.boot = from.boot;
+    config.storage_bytes = from.storage_bytes;
+    config.shm_bytes = from.shm_bytes;
+    config.init = from.init;
+    config.privileged = from.privileged;
+    config.cap_add = from.cap_add;
+    config.cap_drop = from.cap_drop;
+    config.groups = from.groups;
+    config.tmpfs = from.tmpfs;
+    config.sysctls = from.sysctls;
+    config.ulimits = from.ulimits;
+    if (config.stop_signal.empty()) config.stop_signal = from.stop_signal;
+    if (!config.stop_timeout_s) config.stop_timeout_s = from.stop_timeout_s;
+    if (!config.health) config.health = from.health;
+}
+
 Status check_version(const SavedMachine& machine) {
     if (machine.protocol == protocol::kVersion) return ok();
     return Error{ErrorCode::kConflict,
@@ -133,40 +161,31 @@ Result<ImageRef> Engine::take_checkpoint(ContainerConfig& asked) {
                                                           where, parent.config.image)};
         }
     }
-    // What it is on the host is its own; what it is inside, it is already.
-    ContainerConfig config = parent.config;
-    config.host_name = asked.host_name;
-    config.labels.insert(asked.labels.begin(), asked.labels.end());
-    config.attach_stdin = asked.attach_stdin;
-    config.attach_stdout = asked.attach_stdout;
-    config.attach_stderr = asked.attach_stderr;
-    config.stdin_once = asked.stdin_once;
-    config.auto_remove = asked.auto_remove;
-    config.restart = asked.restart;
-    config.log = asked.log;
-    config.timing = asked.timing;
-    config.memory_bytes = from.machine.memory_bytes;
-    config.nano_cpus = from.machine.nano_cpus;
-    config.live = from.id;
-    config.from_checkpoint = where;
+    if (asked.open_stdin && !from.machine.open_stdin) {
+        return Error{ErrorCode::kInvalid,
+                     fmt::format("checkpoint {} is of a container without an input", where)};
+    }
+    take_over(parent.config, asked);
+    asked.memory_bytes = from.machine.memory_bytes;
+    asked.nano_cpus = from.machine.nano_cpus;
+    asked.pids_limit = from.machine.pids_limit;
+    asked.live = from.id;
     ImageRef disk;
     disk.id = parent.image_id;
     disk.chain = from.machine.chain;
-    asked = std::move(config);
     return disk;
 }
 
-Result<imagefs::DiskFiles> Engine::roll_back(const Container& container, StartRequest& request) {
+Result<imagefs::DiskFiles> Engine::roll_back(Container& container, StartRequest& request) {
+    const SavedMachines saved(options_.paths.snapshots_dir());
     TRY_ASSIGN(const Kept from, kept(container, request.checkpoint));
     TRY(check_version(from.machine));
-    if (from.machine.memory_bytes != container.config.memory_bytes ||
-        from.machine.nano_cpus != container.config.nano_cpus) {
-        return Error{ErrorCode::kConflict,
-                     fmt::format("container {} had other limits at checkpoint {}: give it those by "
-                                 "an update, or make a new one from the checkpoint",
-                                 container.name, request.checkpoint)};
-    }
-    TRY_ASSIGN(request.snapshot, SavedMachines(options_.paths.snapshots_dir()).open(from.id));
+    TRY(saved.check(from.id, from.machine));  // before its own disk is gone
+    TRY_ASSIGN(request.snapshot, saved.open(from.id));
+    container.config.memory_bytes = from.machine.memory_bytes;
+    container.config.nano_cpus = from.machine.nano_cpus;
+    container.config.pids_limit = from.machine.pids_limit;
+    TRY(table_.reconfigure(container));
     ImageRef disk;
     disk.id = container.image_id;
     disk.chain = from.machine.chain;

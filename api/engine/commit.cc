@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 /// The guest writes out what it has not yet; a slow disk takes its time.
 constexpr milliseconds kReleaseTimeout{120'000};
 constexpr milliseconds kReplaceTimeout{60'000};
-constexpr milliseconds kStatusTimeout{10'000};
+constexpr milliseconds kStatusTimeout{120'000};  // it may be writing a snapshot
 constexpr milliseconds kPollMachine{5};
 
 /// Asks until it is so.
@@ -167,17 +167,25 @@ Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, 
     return sealed;
 }
 
-Status Engine::return_disk(const Container& container) {
-    TRY_ASSIGN(ControlClient client, connect(container.id));
+Result<bool> Engine::return_disk(const Container& container) {
+    const auto refused = [&](const Error& error) {
+        log(LogLevel::kWarn, "container {}: give back its disk: {}", short_id(container.id),
+            error.message);
+        return false;
+    };
+    auto client = connect(container.id);
+    if (!client) return refused(client.error());
     // What the command ordered before it died may be under way still.
-    TRY_ASSIGN(const auto machine,
-               await_machine(client, [](const auto& status) { return !status.disk_moves; }));
-    if (!machine.disk_released) return ok();
+    const auto machine =
+        await_machine(client.value(), [](const auto& status) { return !status.disk_moves; });
+    if (!machine) return refused(machine.error());
+    if (!machine.value().disk_released) return true;
     TRY_ASSIGN(auto files, images_.open_top(container.id));
-    TRY(client.call(replace_disk_with(std::move(files)), kReplaceTimeout));
+    const auto taken = client.value().call(replace_disk_with(std::move(files)), kReplaceTimeout);
+    if (!taken) return refused(taken.error());
     log(LogLevel::kWarn, "container {}: a commit was cut short; its disk is back",
         short_id(container.id));
-    return ok();
+    return true;
 }
 
 }  // namespace drupe::engine

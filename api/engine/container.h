@@ -121,6 +121,9 @@ struct ContainerConfig {
     /// Of a container that is made: "CONTAINER:NAME", the checkpoint that it is to go on from, or
     /// empty. Isn't kept.
     std::string from_checkpoint;
+    /// Its limits were changed while it ran to those of a machine of another size than its own: no
+    /// snapshot of it could be restored by them. Until its next start.
+    bool resized = false;
     std::string boot;    ///< "cold": its machine boots; empty or "template": it may not have to.
     std::string kernel;  ///< Path of a kernel of the user's own; empty: Drupe's.
     std::string kernel_args;  ///< Appended to the kernel's command line; printable ASCII.

@@ -156,6 +156,7 @@ std::string to_json(const ContainerConfig& config) {
         {"dns_search", config.dns_search},
         {"extra_hosts", config.extra_hosts},
         {"live", config.live},
+        {"resized", config.resized},
         {"boot", config.boot},
         {"kernel", config.kernel},
         {"kernel_args", config.kernel_args},
@@ -214,6 +215,7 @@ Result<ContainerConfig> parse_container_config(std::string_view text) {
     in.get_list("network_aliases", config.network_aliases, kMaxItems);
     read_policies(in, config);
     if (value.contains("live")) in.get("live", config.live);
+    if (value.contains("resized")) in.get("resized", config.resized);
     if (value.contains("boot")) in.get("boot", config.boot);
     in.get("kernel", config.kernel);
     in.get("kernel_args", config.kernel_args);

@@ -258,8 +258,8 @@ class Engine {
     [[nodiscard]] Result<std::unique_ptr<ContainerFiles>> open_files(std::string_view query);
 
     /// Settles every container, and removes what belongs to none: files, cgroups, memory of images
-    /// and templates. Costs more than list(), which is for every request.
-    [[nodiscard]] Status sweep();
+    /// and templates. Returns what list() does, and costs more: list() is for every request.
+    [[nodiscard]] Result<std::vector<Container>> sweep();
 
   private:
     Engine(Options options, ImageSource& images, MonitorLauncher& launcher, ContainerTable table)
@@ -315,18 +315,21 @@ class Engine {
     [[nodiscard]] Status sweep_folder(const std::string& id);
     void drop_template(const ContainerConfig& config) const;
 
-    // live_image.cc
+    // keep.cc
     /// Keeps a snapshot under an id, with a top that holds its disk.
     [[nodiscard]] Status keep(const Container& container, const SealedDisk& disk,
                               const SavedMachines::New& made, SavedMachine words,
                               const std::string& id);
-    /// Has a new container's first start go on from its image's memory, if nothing else is asked
-    /// for; the disk that fits.
-    [[nodiscard]] Result<ImageRef> take_live(const ImageRef& image, ContainerConfig& asked) const;
-    [[nodiscard]] Result<control::Snapshot> open_live(const Container& container) const;
     /// Whether its image, or its container, is there.
     [[nodiscard]] Result<bool> is_wanted(const std::string& id, const SavedMachine& saved);
     [[nodiscard]] Status sweep_saved();
+
+    // live_image.cc
+    /// Has a new container's first start go on from its image's memory, if nothing else is asked
+    /// for; the disk that fits.
+    [[nodiscard]] Result<ImageRef> take_live(const ImageRef& image, ContainerConfig& asked) const;
+    [[nodiscard]] Result<control::Snapshot> open_live(const Container& container,
+                                                      const imagefs::DiskFiles& disk) const;
 
     // checkpoint.cc
     struct Kept {
@@ -338,14 +341,14 @@ class Engine {
     /// For a new container that goes on from a checkpoint of another: its configuration, and disk.
     [[nodiscard]] Result<ImageRef> take_checkpoint(ContainerConfig& asked);
     /// Gives a container that doesn't run the disk of its checkpoint, and a request its memory.
-    [[nodiscard]] Result<imagefs::DiskFiles> roll_back(const Container& container,
-                                                       StartRequest& request);
+    [[nodiscard]] Result<imagefs::DiskFiles> roll_back(Container& container, StartRequest& request);
 
     // commit.cc
     [[nodiscard]] Result<SealedDisk> seal_running(const Container& container, bool pause,
                                                   Committed& out);
     /// Gives a running machine its disk back if a command that had taken it died.
-    [[nodiscard]] Status return_disk(const Container& container);
+    /// False: its monitor doesn't take it, or has ended.
+    [[nodiscard]] Result<bool> return_disk(const Container& container);
 
     // fork.cc
     [[nodiscard]] Result<SealedDisk> snapshot(const Container& container,

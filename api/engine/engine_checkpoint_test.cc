@@ -144,5 +144,96 @@ TEST_F(EngineTest, ARollbackThatDiesLeavesAContainerThatStarts) {
     }
 }
 
+TEST_F(EngineTest, MemoryIsForADiskThatNobodyHasWrittenTo) {
+    const Machine machine = run({"sleep"}, "db");
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", false}));
+    ContainerConfig asked;
+    asked.from_checkpoint = "db:ready";
+    const Container copy = engine_->create(asked, "copy").value();
+    const Fd top = open_file(root_ + "/tops/" + copy.id, O_WRONLY).value();
+    ASSERT_TRUE(write_all(top.get(), std::as_bytes(std::span("written"))));  // as a copy into it
+    ASSERT_TRUE(engine_->start("copy", {}));
+    EXPECT_FALSE(launcher_.last.config.restore.given());
+}
+
+TEST_F(EngineTest, ACopyOfAContainerThatWasOneHasNotItsMemory) {
+    const Machine machine = run({"sleep"}, "db");
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", false}));
+    ContainerConfig asked;
+    asked.from_checkpoint = "db:ready";
+    ASSERT_TRUE(create_and_start(asked, "first", {}));
+    ASSERT_TRUE(engine_->fork("first", {1, "second"}));
+    EXPECT_NE(engine_->find("first").value().config.live, "");
+    EXPECT_EQ(engine_->find("second").value().config.live, "");
+}
+
+TEST_F(EngineTest, ADamagedCheckpointIsSaidBeforeTheDiskIsGone) {
+    const Machine machine = run({"sleep"}, "db");
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", true}));
+    const auto damage = [&](const char* file, const char* bytes) {
+        for (const auto& entry : std::filesystem::directory_iterator(root_ + "/snapshots")) {
+            const Fd to = open_file(entry.path() / file, O_WRONLY | O_APPEND).value();
+            ASSERT_TRUE(write_all(to.get(), std::as_bytes(std::span(std::string_view(bytes)))));
+        }
+    };
+    for (const char* file : {"memory", "state"}) {
+        SCOPED_TRACE(file);
+        damage(file, "more");
+        StartRequest request;
+        request.checkpoint = "ready";
+        EXPECT_EQ(engine_->start("db", std::move(request)).error().code, ErrorCode::kCorrupt);
+        EXPECT_TRUE(images_->reset_to.empty());
+    }
+}
+
+TEST_F(EngineTest, AMachineThatOthersLimitsWereGivenIsNotSaved) {
+    ContainerConfig asked = config({"sleep"});
+    asked.memory_bytes = 1 << 30;
+    ASSERT_TRUE(create_and_start(asked, "db", {}));
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"large", false}));
+    ContainerChanges changes;
+    changes.memory_bytes = 256 << 20;
+    ASSERT_TRUE(engine_->update("db", changes));
+    EXPECT_THAT(engine_->create_checkpoint("db", {"small", false}).error().message,
+                HasSubstr("restart it first"));
+    EXPECT_THAT(engine_->fork("db", {}).error().message, HasSubstr("restart it first"));
+    ASSERT_TRUE(engine_->kill("db", SIGKILL));
+    StartRequest request;
+    request.checkpoint = "large";
+    ASSERT_TRUE(engine_->start("db", std::move(request)));
+    EXPECT_EQ(engine_->find("db").value().config.memory_bytes, 1u << 30);
+    EXPECT_TRUE(engine_->create_checkpoint("db", {"again", false}));
+}
+
+TEST_F(EngineTest, AContainerOfACheckpointIsItsOwnOnTheHost) {
+    const Machine machine = run({"sleep"}, "db");
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", false}));
+    ContainerConfig asked;
+    asked.from_checkpoint = "db:ready";
+    asked.dns = {"192.0.2.1"};
+    asked.extra_hosts = {"db:192.0.2.2"};
+    asked.network_mode = "none";
+    const ContainerConfig made = engine_->create(asked, "").value().config;
+    EXPECT_EQ(made.dns, asked.dns);
+    EXPECT_EQ(made.extra_hosts, asked.extra_hosts);
+    EXPECT_EQ(made.network_mode, "none");
+    asked.open_stdin = true;
+    EXPECT_THAT(engine_->create(asked, "").error().message, HasSubstr("without an input"));
+}
+
+TEST_F(EngineTest, WhatIsntASavedMachinesPinIsNotRemovedWithIt) {
+    const Machine machine = run({"sleep"}, "db");
+    const std::string folder = root_ + "/snapshots/" + std::string(kIdDigits, '7');
+    std::filesystem::create_directories(folder);
+    const std::string words =
+        R"({"chain":"","pin":")" + machine.container.id +
+        R"(","memory_bytes":0,"nano_cpus":0,"pids_limit":0,"memory_file_bytes":0,"tty":false,)"
+        R"("open_stdin":false,"protocol":4,"container":"gone","name":"x","created_at_ns":0})";
+    const Fd file = open_file(folder + "/machine.json", O_WRONLY | O_CREAT, 0600).value();
+    ASSERT_TRUE(write_all(file.get(), std::as_bytes(std::span(words))));
+    ASSERT_TRUE(engine_->sweep());
+    EXPECT_EQ(entries("/tops"), 1u);
+}
+
 }  // namespace
 }  // namespace drupe::engine

@@ -164,5 +164,13 @@ TEST_F(EngineTest, AKilledForkLeavesTheParentRunningWithItsDisk) {
     }
 }
 
+TEST_F(EngineTest, AMonitorThatTakesItsDiskNotBackIsEnded) {
+    const Machine machine = run({"greedy"}, "db");
+    EXPECT_FALSE(engine_->fork("db", {}));
+    EXPECT_EQ(engine_->list().value().front().state, State::kExited);
+    ASSERT_TRUE(engine_->remove("db", false));
+    expect_nothing_left();
+}
+
 }  // namespace
 }  // namespace drupe::engine

@@ -8,6 +8,7 @@
 
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
+#include "api/engine/machine_size.h"
 #include "api/engine/names.h"
 #include "base/log.h"
 
@@ -18,8 +19,9 @@ using std::chrono::milliseconds;
 
 constexpr unsigned kFolderMode = 0700;
 constexpr mode_t kFileMode = 0600;
-/// RAM is written out within it.
 constexpr milliseconds kSnapshotTimeout{120'000};
+/// RAM is written out no slower than this.
+constexpr uint64_t kSlowestBytesPerMs = 16 << 10;
 constexpr milliseconds kReplaceTimeout{60'000};
 
 /// A file without a name: whoever has it open keeps it. (Not O_TMPFILE: an overlay's file system
@@ -110,12 +112,17 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
     request.op = control::Op::kSnapshot;
     TRY_ASSIGN(request.snapshot, duplicates_of(files));
     marks["stopped"] = monotonic_ns();
-    const auto saved = client.call(std::move(request), kSnapshotTimeout);
+    TRY_ASSIGN(const MachineSize size,
+               machine_size(container.config.memory_bytes, container.config.nano_cpus));
+    const milliseconds writing(size.ram_bytes / kSlowestBytesPerMs);
+    const auto saved = client.call(std::move(request), kSnapshotTimeout + writing);
     marks["saved"] = monotonic_ns();
     step("saved");
     if (!saved) {
-        TRY(return_disk(container));
-        TRY(table_.update(container));
+        TRY_ASSIGN(const bool returned, return_disk(container));
+        if (returned) {  // else the row's step says so
+            TRY(table_.update(container));
+        }
         return Error(saved.error()).wrap("the machine can't be saved");
     }
     auto sealed = images_.seal_top(container.id);
@@ -142,6 +149,7 @@ Result<Machine> Engine::start_clone(const Container& parent, const std::string& 
     std::optional<ContainerLock> lock;
     ContainerConfig config = parent.config;
     config.attach_stdin = config.attach_stdout = config.attach_stderr = false;
+    config.live.clear();  // the parent's: that memory doesn't fit this disk
     TRY_ASSIGN(Container clone, record(std::move(config), name, disk, lock));
     auto top = images_.create_top(clone.id, disk);
     if (!top) return undo_create(clone, std::move(top).error()).error();
@@ -149,7 +157,15 @@ Result<Machine> Engine::start_clone(const Container& parent, const std::string& 
     clone.step = Step::kStarting;
     TRY(table_.update(clone));
     step("starting");
-    return launch(std::move(clone), std::move(request), std::move(top).value());
+    auto machine = launch(clone, std::move(request), std::move(top).value());
+    if (machine) return machine;
+    // Nobody will hear of it.
+    TRY_ASSIGN(const bool lives, monitor_lives(run_dir(clone)));
+    if (lives) {
+        TRY(force_end(clone.id));
+    }
+    static_cast<void>(launcher_.release(clone.id));
+    return undo_create(clone, std::move(machine).error()).error();
 }
 
 }  // namespace drupe::engine

@@ -37,6 +37,8 @@ class ImageSource {
     [[nodiscard]] virtual Result<imagefs::DiskFiles> create_top(const std::string& id,
                                                                 const ImageRef& image) = 0;
     [[nodiscard]] virtual Result<imagefs::DiskFiles> open_top(const std::string& id) = 0;
+    /// Whether nothing was ever written to the top of a disk that is open: it is what its chain is.
+    [[nodiscard]] virtual Result<bool> is_unwritten(const imagefs::DiskFiles& disk) = 0;
     /// Gives a container a new top on another chain, in the place of what it has written. Nobody
     /// may have the top open (kConflict). Durable; after a failure open_top() gives the old one.
     [[nodiscard]] virtual Result<imagefs::DiskFiles> reset_top(const std::string& id,

@@ -12,6 +12,7 @@
 #include "imagefs/oci/image_config.h"
 #include "imagefs/oci/reference.h"
 #include "imagefs/store/sha256.h"
+#include "imagefs/store/writable_top.h"
 
 namespace drupe::engine {
 namespace {
@@ -120,6 +121,13 @@ Result<imagefs::DiskFiles> Images::create_top(const std::string& id, const Image
 }
 Result<imagefs::DiskFiles> Images::open_top(const std::string& id) {
     return store_.open_top(id);
+}
+Result<bool> Images::is_unwritten(const imagefs::DiskFiles& disk) {
+    TRY_ASSIGN(Fd data, disk.top_data.duplicate());
+    TRY_ASSIGN(Fd meta, disk.top_meta.duplicate());
+    TRY_ASSIGN(const auto top,
+               imagefs::WritableTop::open_to_read(std::move(data), std::move(meta)));
+    return top.map().count(imagefs::BlockState::kAbsent) == top.map().blocks();
 }
 Result<imagefs::DiskFiles> Images::reset_top(const std::string& id, const ImageRef& image) {
     TRY_ASSIGN(const Digest chain, Digest::parse(image.chain));

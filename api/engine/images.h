@@ -77,6 +77,7 @@ class Images final : public ImageSource {
     [[nodiscard]] Result<imagefs::DiskFiles> create_top(const std::string& id,
                                                         const ImageRef& image) override;
     [[nodiscard]] Result<imagefs::DiskFiles> open_top(const std::string& id) override;
+    [[nodiscard]] Result<bool> is_unwritten(const imagefs::DiskFiles& disk) override;
     [[nodiscard]] Result<imagefs::DiskFiles> reset_top(const std::string& id,
                                                        const ImageRef& image) override;
     [[nodiscard]] Result<imagefs::DiskFiles> open_read_only(const ImageRef& image) override;

@@ -12,6 +12,7 @@
 #include "api/engine/names.h"
 #include "api/engine/paths.h"
 #include "base/json_reader.h"
+#include "vmm/snapshot/state_file.h"
 
 namespace drupe::engine {
 namespace {
@@ -35,6 +36,8 @@ std::string to_text(const SavedMachine& machine) {
                       {"pin", machine.pin},
                       {"memory_bytes", machine.memory_bytes},
                       {"nano_cpus", machine.nano_cpus},
+                      {"pids_limit", machine.pids_limit},
+                      {"memory_file_bytes", machine.memory_file_bytes},
                       {"tty", machine.tty},
                       {"open_stdin", machine.open_stdin},
                       {"protocol", machine.protocol},
@@ -51,6 +54,8 @@ Result<SavedMachine> from_text(std::string_view text) {
     in.get("pin", machine.pin);
     in.get("memory_bytes", machine.memory_bytes);
     in.get("nano_cpus", machine.nano_cpus);
+    in.get("pids_limit", machine.pids_limit);
+    in.get("memory_file_bytes", machine.memory_file_bytes);
     in.get("tty", machine.tty);
     in.get("open_stdin", machine.open_stdin);
     in.get("protocol", machine.protocol);
@@ -58,6 +63,10 @@ Result<SavedMachine> from_text(std::string_view text) {
     in.get("name", machine.name);
     in.get("created_at_ns", machine.created_at_ns);
     TRY(in.status());
+    // A top of this name is removed with it: never a container's.
+    if (!machine.pin.starts_with(kPin)) {
+        return Error{ErrorCode::kCorrupt, "pin: it is none of a saved machine's"};
+    }
     return machine;
 }
 
@@ -84,6 +93,8 @@ Result<SavedMachines::New> SavedMachines::begin() const {
     New made;
     made.folder = fmt::format("{}/{}{}", folder_, kNew, short_id(id));
     made.pin = fmt::format("{}{}", kPin, short_id(id));
+    TRY(make_folders(folder_, kFolderMode));
+    TRY_ASSIGN(const Fd making, lock_folder(LOCK_SH));
     TRY(make_folders(made.folder, kFolderMode));
     TRY_ASSIGN(made.files.state,
                open_file(made.folder + "/state", O_RDWR | O_CREAT | O_EXCL, kFileMode));
@@ -127,6 +138,17 @@ Result<control::Snapshot> SavedMachines::open(std::string_view id) const {
     return files;
 }
 
+Status SavedMachines::check(std::string_view id, const SavedMachine& machine) const {
+    TRY_ASSIGN(const std::string state, read_file(folder_of(id) + "/state", kMaxStateFileBytes));
+    TRY(decode_state_file(state));
+    struct stat memory {};
+    const std::string path = folder_of(id) + "/memory";
+    if (::stat(path.c_str(), &memory) < 0) return os_error("stat " + path);
+    if (static_cast<uint64_t>(memory.st_size) == machine.memory_file_bytes) return ok();
+    return Error{ErrorCode::kCorrupt, fmt::format("{}: it is {} bytes long instead of {}", path,
+                                                  memory.st_size, machine.memory_file_bytes)};
+}
+
 uint64_t SavedMachines::stored_bytes(std::string_view id) const {
     constexpr uint64_t kUnit = 512;  // of st_blocks
     uint64_t bytes = 0;
@@ -139,8 +161,15 @@ uint64_t SavedMachines::stored_bytes(std::string_view id) const {
     return bytes;
 }
 
+/// Renamed first: what is left of it if this is cut off is a dead one's.
 Status SavedMachines::remove(std::string_view id) const {
-    return remove_tree(folder_of(id));
+    TRY_ASSIGN(const std::string random, random_id());
+    const std::string dead = fmt::format("{}/{}{}", folder_, kNew, short_id(random));
+    if (::rename(folder_of(id).c_str(), dead.c_str()) < 0) {
+        if (errno == ENOENT) return ok();
+        return os_error("rename " + folder_of(id));
+    }
+    return remove_tree(dead);
 }
 
 Status SavedMachines::remove(const New& dead) const {
@@ -157,9 +186,19 @@ std::vector<std::string> SavedMachines::ids() const {
     return ids;
 }
 
-std::vector<SavedMachines::New> SavedMachines::dead() const {
+Result<Fd> SavedMachines::lock_folder(int operation) const {
+    TRY_ASSIGN(Fd folder, open_file(folder_, O_RDONLY | O_DIRECTORY));
+    while (::flock(folder.get(), operation) < 0) {
+        if (errno != EINTR) return os_error("lock " + folder_);
+    }
+    return folder;
+}
+
+Result<std::vector<SavedMachines::New>> SavedMachines::dead() const {
     std::vector<New> dead;
     std::error_code error;
+    if (!fs::exists(folder_, error)) return dead;
+    TRY_ASSIGN(const Fd alone, lock_folder(LOCK_EX));
     for (const auto& entry : fs::directory_iterator(folder_, error)) {
         const std::string name = entry.path().filename();
         if (!name.starts_with(kNew)) continue;

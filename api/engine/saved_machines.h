@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/engine/container.h"
+#include "base/fd.h"
 #include "base/result.h"
 #include "monitor/control.h"
 
@@ -23,9 +24,11 @@ struct SavedMachine {
     std::string pin;            ///< The top that keeps this disk from being pruned.
     uint64_t memory_bytes = 0;  ///< As in ContainerConfig, as the rest.
     uint64_t nano_cpus = 0;
+    uint64_t pids_limit = 0;
     bool tty = false;
     bool open_stdin = false;
-    uint16_t protocol = 0;  ///< The version that its drupe-init speaks.
+    uint64_t memory_file_bytes = 0;  ///< The length of its memory.
+    uint16_t protocol = 0;           ///< The version that its drupe-init speaks.
 
     // Of a checkpoint; an image's have none.
     std::string container;       ///< Its id.
@@ -57,6 +60,8 @@ class SavedMachines {
     /// nullopt: there is none.
     [[nodiscard]] Result<std::optional<SavedMachine>> find(std::string_view id) const;
     [[nodiscard]] Result<control::Snapshot> open(std::string_view id) const;
+    /// kCorrupt if its files aren't whole, as far as that can be told without reading its memory.
+    [[nodiscard]] Status check(std::string_view id, const SavedMachine& machine) const;
     /// What it takes of the host's disk.
     [[nodiscard]] uint64_t stored_bytes(std::string_view id) const;
     [[nodiscard]] Status remove(std::string_view id) const;
@@ -64,11 +69,13 @@ class SavedMachines {
     /// "sha256:..." of all there are.
     [[nodiscard]] std::vector<std::string> ids() const;
     /// Of commands that have died; without files.
-    [[nodiscard]] std::vector<New> dead() const;
+    [[nodiscard]] Result<std::vector<New>> dead() const;
     [[nodiscard]] Status remove(const New& dead) const;
 
   private:
     [[nodiscard]] std::string folder_of(std::string_view id) const;
+    /// Held shared while a new folder is made, and alone while dead ones are looked for.
+    [[nodiscard]] Result<Fd> lock_folder(int operation) const;
     std::string folder_;
 };
 

@@ -69,7 +69,7 @@ Result<std::optional<Container>> Engine::settle(Container container) {
 }
 
 Result<std::optional<Container>> Engine::settle_locked(Container container) {
-    TRY_ASSIGN(const bool lives, monitor_lives(run_dir(container)));
+    TRY_ASSIGN(bool lives, monitor_lives(run_dir(container)));
     if (container.step == Step::kCreating) {
         // Nobody was told of this container: the command that made it was killed.
         if (lives) {
@@ -86,8 +86,11 @@ Result<std::optional<Container>> Engine::settle_locked(Container container) {
     }
     if (container.step == Step::kCommitting) {
         if (lives) {
-            TRY(return_disk(container));
-            if (container.state == State::kPaused) {  // it was to go on for the commit only
+            TRY_ASSIGN(const bool returned, return_disk(container));
+            if (!returned) {  // it would hold up whoever looks at the container, for ever
+                TRY(force_end(container.id));
+                lives = false;
+            } else if (container.state == State::kPaused) {  // it was to go on for the commit only
                 const auto paused = order_pause(container.id, true);
                 if (!paused) container.state = State::kRunning;
             }
@@ -245,7 +248,7 @@ Result<std::vector<Container>> Engine::list() {
     return settled;
 }
 
-Status Engine::sweep() {
+Result<std::vector<Container>> Engine::sweep() {
     std::error_code error;
     std::set<std::string> leftovers;
     for (const std::string& parent :
@@ -260,7 +263,7 @@ Status Engine::sweep() {
     } else {
         log(LogLevel::kWarn, "look for what machines left: {}", left.error().message);
     }
-    TRY_ASSIGN(const std::vector<Container> containers, list());
+    TRY_ASSIGN(std::vector<Container> containers, list());
     for (const Container& container : containers) leftovers.erase(container.id);
     for (const std::string& id : leftovers) {
         const auto swept = sweep_folder(id);
@@ -268,8 +271,10 @@ Status Engine::sweep() {
         log(LogLevel::kWarn, "remove what is left of container {}: {}", short_id(id),
             swept.error().message);
     }
-    TRY(sweep_saved());
-    return templates_.sweep();
+    for (const Status& swept : {sweep_saved(), templates_.sweep()}) {
+        if (!swept) log(LogLevel::kWarn, "remove what is left over: {}", swept.error().message);
+    }
+    return containers;
 }
 
 Status Engine::sweep_folder(const std::string& id) {

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
@@ -310,9 +311,12 @@ Result<Machine> Engine::start(std::string_view query, StartRequest request) {
     imagefs::DiskFiles disk;
     if (request.checkpoint.empty()) {
         TRY_ASSIGN(disk, open_disk(container));
-        TRY_ASSIGN(request.snapshot, open_live(container));
+        TRY_ASSIGN(request.snapshot, open_live(container, disk));
     } else {
         TRY_ASSIGN(disk, roll_back(container, request));
+    }
+    if (std::exchange(container.config.resized, false)) {
+        TRY(table_.reconfigure(container));
     }
     container.step = Step::kStarting;
     if (!restart) container.restarts = 0;

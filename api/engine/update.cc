@@ -55,6 +55,10 @@ Result<Container> Engine::update(std::string_view query, const ContainerChanges&
     TRY(machine_size(now.config.memory_bytes, now.config.nano_cpus));
     if (has_machine(now.state)) {
         TRY(change_limits(now, before));
+        TRY_ASSIGN(const MachineSize size, machine_size(before.memory_bytes, before.nano_cpus));
+        TRY_ASSIGN(const MachineSize next,
+                   machine_size(now.config.memory_bytes, now.config.nano_cpus));
+        now.config.resized |= size.ram_bytes != next.ram_bytes || size.vcpus != next.vcpus;
     }
     step("limits changed");
     TRY(table_.reconfigure(now));

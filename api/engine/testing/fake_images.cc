@@ -54,10 +54,16 @@ Result<imagefs::DiskFiles> FakeImages::open_top(const std::string& id) {
     return disk;
 }
 
+Result<bool> FakeImages::is_unwritten(const imagefs::DiskFiles& disk) {
+    struct stat status {};
+    if (::fstat(disk.top_data.get(), &status) < 0) return os_error("fstat a top");
+    return status.st_size == 0;
+}
+
 Result<imagefs::DiskFiles> FakeImages::reset_top(const std::string& id, const ImageRef& image) {
     TRY(open_top(id));  // nobody has it
     TRY(remove_top(id));
-    reset_to.push_back(image.chain);
+    if (id.size() == kIdDigits) reset_to.push_back(image.chain);
     return create_top(id, image);
 }
 

@@ -16,6 +16,7 @@
 #include "api/engine/clock.h"
 #include "api/engine/testing/fakes.h"
 #include "api/engine/time_text.h"
+#include "vmm/snapshot/state_file.h"
 
 namespace drupe::engine::testing {
 namespace {
@@ -268,10 +269,12 @@ class FakeMonitor {
                 }
                 release_disk();
                 const control::Snapshot& files = request.value().snapshot;
-                for (const Fd* file : {&files.state, &files.memory})
+                for (const Fd* file : {&files.state, &files.memory}) {
+                    const std::string bytes = encode_state_file({});
                     require(
-                        write_exact(file->get(), std::as_bytes(std::span("saved")), 0).has_value(),
+                        write_exact(file->get(), std::as_bytes(std::span(bytes)), 0).has_value(),
                         "write a snapshot");
+                }
                 break;
             }
             case control::Op::kReleaseDisk:
@@ -281,6 +284,10 @@ class FakeMonitor {
                 reply.consistent = frozen_;
                 break;
             case control::Op::kReplaceDisk:
+                if (what_ == "greedy") {
+                    reply.error = "I have another";
+                    break;
+                }
                 require(std::exchange(released_, false), "replaced what wasn't released");
                 disk_ = std::move(request.value().disk);
                 reply.consistent = frozen_;

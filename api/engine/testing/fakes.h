@@ -17,6 +17,7 @@ class FakeImages final : public ImageSource {
     [[nodiscard]] Result<imagefs::DiskFiles> create_top(const std::string& id,
                                                         const ImageRef& image) override;
     [[nodiscard]] Result<imagefs::DiskFiles> open_top(const std::string& id) override;
+    [[nodiscard]] Result<bool> is_unwritten(const imagefs::DiskFiles& disk) override;
     [[nodiscard]] Result<imagefs::DiskFiles> reset_top(const std::string& id,
                                                        const ImageRef& image) override;
     [[nodiscard]] Result<imagefs::DiskFiles> open_read_only(const ImageRef& image) override;
@@ -29,7 +30,7 @@ class FakeImages final : public ImageSource {
         const std::function<Result<std::string>(std::string_view diff_id)>& make_config) override;
 
     std::string fail_seal_with;
-    std::vector<std::string> reset_to;   ///< The chains that tops were reset to.
+    std::vector<std::string> reset_to;   ///< The chains that containers' tops were reset to.
     std::vector<std::string> committed;  ///< The configurations that were put.
     [[nodiscard]] imagefs::Database& database() override { return db_; }
 
@@ -49,6 +50,7 @@ class FakeImages final : public ImageSource {
 ///     missing     can't be started (127)  crash        the monitor dies without a record
 ///     garbage     leaves a record that is none
 ///     crowded     refuses every wait; ends at TERM, as sleep does
+///     greedy      takes no disk back; else as sleep
 ///     unfrozen    sleeps, and can't freeze its file system
 ///     tty         prints "ready", then "size R C" at each resize; a q ends it (3)
 class FakeLauncher final : public MonitorLauncher {
