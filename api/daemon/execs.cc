@@ -84,4 +84,10 @@ void Execs::drop_container(const std::string& container) {
     });
 }
 
+std::string command_line(const ExecConfig& config) {
+    std::string text;
+    for (const std::string& word : config.argv) text += (text.empty() ? "" : " ") + word;
+    return text;
+}
+
 }  // namespace drupe::daemon

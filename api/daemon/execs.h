@@ -27,6 +27,9 @@ struct ExecConfig {
     bool attach_stderr = false;
 };
 
+/// Its words, as events have them.
+[[nodiscard]] std::string command_line(const ExecConfig& config);
+
 /// An exec as it is now.
 struct ExecState {
     std::string id;  ///< 64 hex digits.

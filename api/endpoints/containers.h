@@ -11,7 +11,7 @@ Status start_container(const Call& call);    // container_lifecycle.cc
 Status stop_container(const Call& call);
 Status restart_container(const Call& call);
 Status kill_container(const Call& call);
-Status remove_container(const Call& call);
+Status remove_container(const Call& call);  // container_remove.cc
 Status prune_containers(const Call& call);
 Status pause_container(const Call& call);  // container_update.cc
 Status unpause_container(const Call& call);
@@ -36,8 +36,8 @@ Status remove_checkpoint(const Call& call);
 [[nodiscard]] Status refuse_checkpoint_folder(const std::string& folder);
 Status commit_container(const Call& call);  // commit.cc
 Status create_exec(const Call& call);       // exec.cc
-Status start_exec(const Call& call);
 Status inspect_exec(const Call& call);
 Status resize_exec(const Call& call);
+Status start_exec(const Call& call);  // exec_start.cc
 
 }  // namespace drupe::endpoints

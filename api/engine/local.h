@@ -8,7 +8,7 @@
 
 namespace drupe::engine {
 
-/// The engine with its real parts, in this process: what the CLI drives until a daemon does.
+/// The engine with its real parts, in this process: what druped and tests drive.
 struct Local {
     std::unique_ptr<Images> images;
     std::unique_ptr<MonitorLauncher> launcher;
