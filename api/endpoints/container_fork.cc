@@ -24,7 +24,7 @@ Result<engine::ForkRequest> request_of(const Call& call) {
 Result<bool> see_started(const Call& call, engine::Engine& engine, engine::Machine machine) {
     const engine::Container container = machine.container;
     call.daemon.events.publish(daemon::container_event(container, "create"));
-    const auto started = engine.await_started(machine);
+    auto started = engine.await_started(machine);
     if (!started || started.value()) {
         call.daemon.events.publish(daemon::container_event(container, "start"));
         call.daemon.supervisor.watch(std::move(machine));

@@ -119,6 +119,12 @@ Status Engine::force_end(const std::string& id) {
                              short_id(id))};
 }
 
+Status Engine::await_settled(const Container& container) {
+    const auto held = lock_container(container.id);
+    if (held || held.error().code == ErrorCode::kNotFound) return ok();
+    return held.error();
+}
+
 Status Engine::stop(std::string_view query, std::optional<uint32_t> timeout_s,
                     uint32_t first_signal) {
     Verdict may = Verdict::kDo;
@@ -140,8 +146,7 @@ Status Engine::stop(std::string_view query, std::optional<uint32_t> timeout_s,
             TRY(force_end(container.id));
         }
     }
-    TRY(settle(container));
-    return ok();
+    return await_settled(container);
 }
 
 Status Engine::order(const Container& container, control::Request request) const {
@@ -162,8 +167,7 @@ Status Engine::kill(std::string_view query, uint32_t signal) {
         if (!ended) {
             TRY(force_end(container.id));
         }
-        TRY(settle(container));
-        return ok();
+        return await_settled(container);
     }
     control::Request request = request_of(control::Op::kSignal);
     request.signal = signal;

@@ -388,6 +388,8 @@ class Engine {
     /// Signals the workload and waits; false: it still runs after the timeout.
     [[nodiscard]] Result<bool> signal_and_wait(const Container& container, uint32_t signal,
                                                std::chrono::milliseconds timeout);
+    /// Of one whose monitor has ended: its row says so when this returns, whoever writes it down.
+    [[nodiscard]] Status await_settled(const Container& container);
     /// Ends a machine by all means there are.
     [[nodiscard]] Status force_end(const std::string& id);
 
