@@ -45,7 +45,7 @@ Result<Fd> open_hierarchy() {
 
 }  // namespace
 
-Result<Cgroup> Cgroup::create(uint64_t memory_max, uint64_t pids_max) {
+Result<Cgroup> Cgroup::create() {
     TRY_ASSIGN(const Fd root, open_hierarchy());
     // All at once, else those that this kernel has.
     if (!write_at(root.get(), kSubtree, "+memory +pids +cpu +io"))
@@ -54,19 +54,17 @@ Result<Cgroup> Cgroup::create(uint64_t memory_max, uint64_t pids_max) {
     if (::mkdirat(root.get(), kName, 0755) < 0 && errno != EEXIST) return os_error("cgroup: mkdir");
     Fd directory(::openat(root.get(), kName, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory.valid()) return os_error("cgroup: open");
-    if (memory_max != 0) {
-        TRY(write_at(directory.get(), "memory.max", std::to_string(memory_max)));
-    }
-    if (pids_max != 0) {
-        TRY(write_at(directory.get(), "pids.max", std::to_string(pids_max)));
-    }
     return Cgroup(std::move(directory));
 }
 
 Status Cgroup::set_limits(uint64_t memory_max, uint64_t pids_max) const {
-    const auto text = [](uint64_t limit) { return limit == 0 ? "max" : std::to_string(limit); };
-    TRY(write_at(directory_.get(), "memory.max", text(memory_max)));
-    return write_at(directory_.get(), "pids.max", text(pids_max));
+    const auto set = [this](const char* file, uint64_t limit) -> Status {
+        if (limit != 0) return write_at(directory_.get(), file, std::to_string(limit));
+        const Status lifted = write_at(directory_.get(), file, "max");
+        return lifted || lifted.error().os_errno == ENOENT ? ok() : lifted;
+    };
+    TRY(set("memory.max", memory_max));
+    return set("pids.max", pids_max);
 }
 
 Status Cgroup::suspend(bool suspended) const {

@@ -15,12 +15,13 @@ namespace drupe::init {
 /// nsdelegate.
 class Cgroup {
   public:
-    /// Makes it. A limit of 0 is none. Without limits a kernel that lacks the controllers will do.
-    [[nodiscard]] static Result<Cgroup> create(uint64_t memory_max, uint64_t pids_max);
+    /// Makes it, with the controllers that this kernel has.
+    [[nodiscard]] static Result<Cgroup> create();
 
     Cgroup() = default;
     /// Moves the calling process into it.
     [[nodiscard]] Status enter() const;
+    /// A limit of 0 is none; a kernel that lacks its controller will do then.
     [[nodiscard]] Status set_limits(uint64_t memory_max, uint64_t pids_max) const;
     /// Stops all that is in it, or lets it go on. Waits for up to kSuspendLimit until all stand
     /// still; EBUSY if they don't, and they go on.

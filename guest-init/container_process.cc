@@ -27,11 +27,6 @@ namespace {
 
 constexpr size_t kMaxDatabase = 8 << 20;  // of /etc/passwd and /etc/group
 
-void write_file(const char* path, std::string_view text) {
-    const Fd fd(::open(path, O_WRONLY | O_CLOEXEC));
-    [[maybe_unused]] const ssize_t ignored = ::write(fd.get(), text.data(), text.size());
-}
-
 Status enter_namespaces(const protocol::Start& order, const SpawnPlace& place) {
     TRY(place.cgroup->enter());
     if (place.join_pidfd >= 0) {
@@ -41,9 +36,6 @@ Status enter_namespaces(const protocol::Start& order, const SpawnPlace& place) {
     }
     if (::unshare(CLONE_NEWNS | CLONE_NEWCGROUP) < 0) return os_error("new namespaces");
     TRY(mount_for_workload());
-    // As container engines have it: the machine is the container's, so are its low ports and pings.
-    write_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-    write_file("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
     return set_up_workload(order);
 }
 

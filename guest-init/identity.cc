@@ -39,6 +39,12 @@ Status set_clock(uint64_t realtime_ns) {
     return ok();
 }
 
+void set_network(const Fd& proc, const char* name, std::string_view value) {
+    const std::string path = std::string("sys/net/ipv4/") + name;
+    const Fd file(::openat(proc.get(), path.c_str(), O_WRONLY | O_CLOEXEC));
+    [[maybe_unused]] const ssize_t ignored = ::write(file.get(), value.data(), value.size());
+}
+
 Status loopback_up() {
     const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (!socket.valid()) return os_error("socket");
@@ -102,8 +108,14 @@ Status apply_to_kernel(const protocol::Identity& identity) {
         keep_first(status, os_error("set the domain name"));
     if (!identity.entropy.empty()) keep_first(status, add_entropy(identity.entropy));
     if (identity.realtime_ns != 0) keep_first(status, set_clock(identity.realtime_ns));
-    keep_first(status, loopback_up());
     return status;
+}
+
+Status prepare_network() {
+    TRY_ASSIGN(const Fd proc, mount_for_this_process("proc"));
+    set_network(proc, "ip_unprivileged_port_start", "0");
+    set_network(proc, "ping_group_range", "0 2147483647");
+    return loopback_up();
 }
 
 std::string hosts_text(const protocol::Identity& identity) {

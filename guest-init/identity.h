@@ -11,7 +11,7 @@ namespace drupe::init {
 /// they can be rewritten under a running workload.
 class IdentityFiles {
   public:
-    /// Mounts the tmpfs at `where`; before enter_root().
+    /// Mounts the tmpfs at `where`; before enter_root(). Others may make directories in it.
     [[nodiscard]] static Result<IdentityFiles> create(const std::string& where);
     IdentityFiles() = default;
 
@@ -25,6 +25,10 @@ class IdentityFiles {
     bool mounted_ = false;
     bool machine_id_ = false;
 };
+
+/// The loopback interface, and what of the network is as container engines have it: the machine is
+/// the container's, so are its low ports and pings.
+[[nodiscard]] Status prepare_network();
 
 /// The same identity's other half: kernel state. Each part that fails is an error, after all were
 /// tried.

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "guest-init/mounts.h"
+#include "guest-init/rehearsal.h"
 
 namespace drupe::init {
 
@@ -22,6 +23,8 @@ using protocol::Kind;
 namespace {
 
 constexpr std::chrono::milliseconds kReconnectPause{100};
+/// A machine that has gone on from a template and gets no order for so long stands by.
+constexpr std::chrono::milliseconds kStandbyAfter{20};
 /// Answers that the host hasn't read: above this no further orders are taken.
 constexpr size_t kMaxUnsentAnswers = 64 << 10;
 
@@ -90,6 +93,8 @@ void Init::say_hello(Fd control) {
                                    protocol::Hello{.cpus = count_cpus(),
                                                    .init_started_ns = started_ns_,
                                                    .kernel_release = names.release}));
+    if (prepared_ && !root_mounted_)
+        rehearsal_ = loop_->after(kStandbyAfter, [this] { rehearse(platform_.base, cgroup_); });
 }
 
 std::optional<size_t> Init::consume(std::string_view bytes) {
@@ -140,6 +145,8 @@ std::optional<Status> Init::carry_out(const protocol::Parsed& frame) {
         return (session->*handler)(*order);
     };
     switch (frame.header.kind) {
+        case Kind::kPrepare:
+            return with(&Init::prepare);
         case Kind::kRoot:
             return with(&Init::mount_root);
         case Kind::kIdentity:
@@ -174,12 +181,25 @@ void Init::send_answer(uint32_t id, const Status& status) {
     control_->send(protocol::frame(Kind::kAnswer, id, answer));
 }
 
+Status Init::prepare(const protocol::Prepare& /*order*/) {
+    if (prepared_) return ok();
+    const std::string files = platform_.base + "/identity";
+    TRY(platform_.prepare_disks());
+    TRY_ASSIGN(identity_, IdentityFiles::create(files));
+    TRY_ASSIGN(mounts_, prepare_mounts(files));
+    TRY_ASSIGN(cgroup_, Cgroup::create());
+    TRY(prepare_network());
+    prepared_ = true;
+    return ok();
+}
+
 Status Init::mount_root(const protocol::Root& order) {
+    rehearsal_.reset();
     if (root_mounted_) return refuse(EEXIST, "the root is mounted already");
     const std::string disk = platform_.base + "/disk";
+    TRY(prepare({}));
     TRY(platform_.mount_disk(order, disk));
-    TRY_ASSIGN(identity_, IdentityFiles::create(platform_.base + "/identity"));
-    TRY(enter_root(disk, order.read_only));
+    TRY(enter_root(disk, order.read_only, std::exchange(mounts_, {})));
     if (order.reserved_bytes != 0) {
         TRY(limit_root(order));
     }
@@ -205,7 +225,7 @@ Status Init::start(const protocol::Start& order) {
 
 Status Init::start_workload(const protocol::Start& order) {
     if (workload_started_) return refuse(EEXIST, "the workload was started already");
-    TRY_ASSIGN(cgroup_, Cgroup::create(order.memory_max, order.pids_max));
+    TRY(cgroup_.set_limits(order.memory_max, order.pids_max));
     workload_started_ = true;
     TRY_ASSIGN(Spawned spawned, spawn(order, {.cgroup = &cgroup_}));
     workload_pidfd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, spawned.pid, 0)));

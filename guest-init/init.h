@@ -11,6 +11,7 @@
 #include "guest-init/cgroup.h"
 #include "guest-init/frame_socket.h"
 #include "guest-init/identity.h"
+#include "guest-init/mounts.h"
 #include "guest-init/protocol.h"
 #include "guest-init/session.h"
 #include "guest-init/stream_listener.h"
@@ -21,6 +22,8 @@ namespace drupe::init {
 struct Platform {
     std::function<Result<Fd>()> connect_control;  ///< A stream socket; may block for a while.
     std::function<Result<Fd>()> listen_streams;
+    /// What mount_disk() needs of the machine, whichever the disk.
+    std::function<Status()> prepare_disks;
     std::function<Status(const protocol::Root&, const std::string& where)> mount_disk;
     /// Where the directories `disk` and `identity` are: "" in the guest.
     std::string base;
@@ -49,6 +52,7 @@ class Init {
     [[nodiscard]] std::optional<Status> carry_out(const protocol::Parsed& frame);
     void send_answer(uint32_t id, const Status& status);
 
+    [[nodiscard]] Status prepare(const protocol::Prepare& order);
     [[nodiscard]] Status mount_root(const protocol::Root& order);
     [[nodiscard]] Status take_identity(const protocol::Identity& order);
     [[nodiscard]] Status start(const protocol::Start& order);
@@ -79,6 +83,9 @@ class Init {
     Fd child_signal_;
     EventLoop::Watch child_watch_;
 
+    EventLoop::Watch rehearsal_;
+    bool prepared_ = false;
+    PreparedMounts mounts_;
     bool root_mounted_ = false;
     bool discard_changes_ = false;
     bool frozen_ = false;

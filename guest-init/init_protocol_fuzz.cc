@@ -28,7 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::string_view bytes(reinterpret_cast<const char*>(data), size);
     round_trips<FrameHeader, StreamOpen, StreamOpened, StreamFrame, Hello, Welcome, Answer, Root,
                 Identity, Start, Signal, Resize, Shutdown, Forget, Exited, PathStat, BuiltinError,
-                Freeze, Thaw, Limits, Suspend, ProcessList, Usage>(bytes);
+                Freeze, Thaw, Limits, Suspend, Prepare, ProcessList, Usage>(bytes);
     const Parsed frame = parse_frame(bytes, kMaxOrderBytes);
     if (frame.state == Parsed::State::kFrame)
         DRUPE_CHECK(frame.size == kFrameHeaderBytes + frame.payload.size() && frame.size <= size);

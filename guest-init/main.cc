@@ -17,6 +17,7 @@
 
 #include "guest-init/init.h"
 #include "guest-init/mounts.h"
+#include "guest-init/rehearsal.h"
 
 namespace drupe::init {
 namespace {
@@ -95,14 +96,16 @@ Result<Fd> listen_streams() {
 }  // namespace
 }  // namespace drupe::init
 
-int main() {
+int main(int argc, char** argv) {
     using namespace drupe::init;
+    if (argc == 2 && std::strcmp(argv[1], kRehearsed) == 0) return 0;
     const uint64_t started_ns = boot_time_ns();
     open_standard_descriptors();
     for (const int number : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL})
         ::signal(number, on_fatal_signal);
     Init init({.connect_control = connect_control,
                .listen_streams = listen_streams,
+               .prepare_disks = prepare_disks,
                .mount_disk = mount_disk,
                .base = "",
                .power_off = power_off},

@@ -24,9 +24,9 @@ struct Mount {
     const char* source;
 };
 constexpr unsigned long kNoPrograms = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-constexpr Mount kMounts[] = {
-    {"sysfs", "/sys", kNoPrograms, "", "sysfs"},
-    {"tmpfs", "/dev", MS_NOSUID | MS_STRICTATIME, "mode=755,size=64m", "tmpfs"},
+constexpr Mount kSys{"sysfs", "/sys", kNoPrograms, "", "sysfs"};
+constexpr Mount kDev{"tmpfs", "/dev", MS_NOSUID | MS_STRICTATIME, "mode=755,size=64m", "tmpfs"};
+constexpr Mount kInDev[] = {
     {"devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5",
      "devpts"},
     {"mqueue", "/dev/mqueue", kNoPrograms, "", "mqueue"},
@@ -47,11 +47,13 @@ struct Link {
 constexpr Link kLinks[] = {{"/dev/fd", "/proc/self/fd"},       {"/dev/stdin", "/proc/self/fd/0"},
                            {"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"},
                            {"/dev/core", "/proc/kcore"},       {"/dev/ptmx", "pts/ptmx"}};
+constexpr off_t kFirstBlocksBytes = 64 << 10;
 constexpr const char* kDirectories[] = {"/proc", "/sys", "/dev", "/tmp", "/etc"};
 constexpr const char* kFiles[] = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"};
 
-Status mount_one(const Mount& m) {
-    if (::mount(m.source, m.where, m.type, m.flags, m.options) < 0)
+/// Below `root`: "" is the root.
+Status mount_one(const Mount& m, const std::string& root = "") {
+    if (::mount(m.source, (root + m.where).c_str(), m.type, m.flags, m.options) < 0)
         return os_error(std::string("mount ") + m.type + " at " + m.where);
     return ok();
 }
@@ -95,33 +97,57 @@ Status make_mount_points(bool read_only) {
     return ok();
 }
 
-Status make_devices() {
+Status make_devices(const std::string& root) {
     const mode_t mask = ::umask(0);
     Status status = ok();
-    for (const char* path : {"/dev/pts", "/dev/mqueue", "/dev/shm"})
-        if (::mkdir(path, 0755) < 0) status = os_error(path);
+    for (const Mount& mount : kInDev)
+        if (::mkdir((root + mount.where).c_str(), 0755) < 0) status = os_error(mount.where);
     for (const Node& node : kNodes)
-        if (::mknod(node.path, S_IFCHR | 0666, makedev(node.major, node.minor)) < 0)
+        if (::mknod((root + node.path).c_str(), S_IFCHR | 0666, makedev(node.major, node.minor)) <
+            0)
             status = os_error(node.path);
     for (const Link& link : kLinks)
-        if (::symlink(link.target, link.path) < 0) status = os_error(link.path);
+        if (::symlink(link.target, (root + link.path).c_str()) < 0) status = os_error(link.path);
     ::umask(mask);
     return status;
 }
 
+/// A mount, to be put where it belongs once that is there.
+Result<Fd> take_mount(const std::string& path) {
+    Fd mount(::open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLOEXEC));
+    if (!mount.valid()) return os_error("open the mount at " + path);
+    return mount;
+}
+
+Status put_mount(const Fd& mount, const char* path) {
+    if (::move_mount(mount.get(), "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return os_error(std::string("mount ") + path);
+    return ok();
+}
+
 }  // namespace
+
+Status prepare_disks() {
+    if (::access("/dev/vda", F_OK) < 0 &&
+        ::mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755") < 0)
+        return os_error("mount devtmpfs");
+    // A request costs a machine more than the bytes that it reads too much. Any other kernel's own
+    // choice will do.
+    TRY_ASSIGN(const Fd sys, mount_for_this_process("sysfs"));
+    const Fd read_ahead(::openat(sys.get(), "block/vda/queue/read_ahead_kb", O_WRONLY | O_CLOEXEC));
+    [[maybe_unused]] const ssize_t ignored = ::write(read_ahead.get(), "512", 3);
+    return ok();
+}
 
 Status mount_disk(const protocol::Root& order, const std::string& where) {
     const std::string device = "/dev/" + disk_name(order);
     if (order.disk >= 26) return Error{ErrorCode::kInvalid, "no such disk slot", EINVAL};
-    if (::access(device.c_str(), F_OK) < 0 &&
-        ::mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755") < 0)
-        return os_error("mount devtmpfs");
-    {
-        TRY_ASSIGN(const Fd disk, open_file(device, O_RDONLY));
-        if (!wait_for_size(disk.get()))
-            return Error{ErrorCode::kIo, device + " has no capacity", ENXIO};
-    }
+    TRY_ASSIGN(const Fd disk, open_file(device, O_RDONLY));
+    if (!wait_for_size(disk.get()))
+        return Error{ErrorCode::kIo, device + " has no capacity", ENXIO};
+    // The superblock and the group descriptors, which ext4 asks for one by one. They are kept as
+    // long as the device is open.
+    (void)::posix_fadvise(disk.get(), 0, kFirstBlocksBytes, POSIX_FADV_WILLNEED);
     unsigned long flags = MS_NOATIME;
     if (order.read_only) flags |= MS_RDONLY;
     // Where space is limited the host has to hear which blocks are free again.
@@ -131,18 +157,34 @@ Status mount_disk(const protocol::Root& order, const std::string& where) {
     return ok();
 }
 
-Status enter_root(const std::string& root, bool read_only) {
+Result<PreparedMounts> prepare_mounts(const std::string& where) {
+    for (const char* path : {"/sys", "/dev"})
+        if (::mkdir((where + path).c_str(), 0755) < 0 && errno != EEXIST)
+            return os_error("mkdir " + where + path);
+    TRY(mount_one(kSys, where));
+    TRY(mount_one(kDev, where));
+    TRY(make_devices(where));
+    for (const Mount& mount : kInDev) {
+        TRY(mount_one(mount, where));
+    }
+    return take_mounts(where);
+}
+
+Result<PreparedMounts> take_mounts(const std::string& where) {
+    PreparedMounts mounts;
+    TRY_ASSIGN(mounts.sys, take_mount(where + "/sys"));
+    TRY_ASSIGN(mounts.dev, take_mount(where + "/dev"));
+    return mounts;
+}
+
+Status enter_root(const std::string& root, bool read_only, const PreparedMounts& mounts) {
     // The old root can't be pivoted away when it is the initramfs: cover it and leave.
     if (::chdir(root.c_str()) < 0 || ::mount(".", "/", nullptr, MS_MOVE, nullptr) < 0 ||
         ::chroot(".") < 0 || ::chdir("/") < 0)
         return os_error("make " + root + " the root");
     TRY(make_mount_points(read_only));
-    TRY(mount_one(kMounts[0]));
-    TRY(mount_one(kMounts[1]));
-    TRY(make_devices());
-    for (size_t i = 2; i < std::size(kMounts); ++i) {
-        TRY(mount_one(kMounts[i]));
-    }
+    TRY(put_mount(mounts.sys, "/sys"));
+    TRY(put_mount(mounts.dev, "/dev"));
     if (read_only) {
         TRY(mount_one({"tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777", "tmpfs"}));
     }
@@ -166,6 +208,15 @@ Status mount_for_workload() {
     // A kernel without cgroups in sysfs (its own choice) lacks the mount point.
     if (::access("/sys/fs/cgroup", F_OK) < 0) return ok();
     return mount_one({"cgroup2", "/sys/fs/cgroup", kNoPrograms, "", "cgroup2"});
+}
+
+Result<Fd> mount_for_this_process(const char* type) {
+    const Fd context(::fsopen(type, FSOPEN_CLOEXEC));
+    if (!context.valid() || ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) < 0)
+        return os_error(std::string("make file system ") + type);
+    Fd mount(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0));
+    if (!mount.valid()) return os_error(std::string("mount file system ") + type);
+    return mount;
 }
 
 void flush_root() {

@@ -44,7 +44,7 @@ bool known(Kind kind) {
     return (value >= static_cast<uint16_t>(Kind::kHello) &&
             value <= static_cast<uint16_t>(Kind::kHalted)) ||
            (value >= static_cast<uint16_t>(Kind::kWelcome) &&
-            value <= static_cast<uint16_t>(Kind::kSuspend));
+            value <= static_cast<uint16_t>(Kind::kPrepare));
 }
 
 void put(Encoder& out, const FrameHeader& v) {
@@ -337,6 +337,9 @@ void get(Decoder& in, Suspend& v) {
     v.suspended = get_bool(in);
 }
 
+void put(Encoder& /*out*/, const Prepare& /*v*/) {}
+void get(Decoder& /*in*/, Prepare& /*v*/) {}
+
 void put(Encoder& /*out*/, const Thaw& /*v*/) {}
 void get(Decoder& /*in*/, Thaw& /*v*/) {}
 
@@ -512,6 +515,7 @@ DRUPE_PROTOCOL_PAYLOAD(Welcome)
 DRUPE_PROTOCOL_PAYLOAD(Answer)
 DRUPE_PROTOCOL_PAYLOAD(Root)
 DRUPE_PROTOCOL_PAYLOAD(Identity)
+DRUPE_PROTOCOL_PAYLOAD(Prepare)
 DRUPE_PROTOCOL_PAYLOAD(Start)
 DRUPE_PROTOCOL_PAYLOAD(Signal)
 DRUPE_PROTOCOL_PAYLOAD(Resize)

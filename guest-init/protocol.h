@@ -32,7 +32,7 @@
 
 namespace drupe::protocol {
 
-inline constexpr uint16_t kVersion = 4;            ///< The newest version this build speaks.
+inline constexpr uint16_t kVersion = 5;            ///< The newest version this build speaks.
 inline constexpr uint16_t kMinVersion = kVersion;  ///< The oldest: both ends are built together.
 inline constexpr uint32_t kGuestCid = 3;
 inline constexpr uint32_t kHostCid = 2;
@@ -69,6 +69,7 @@ enum class Kind : uint16_t {
     kThaw = 73,
     kLimits = 74,
     kSuspend = 75,
+    kPrepare = 76,
 };
 
 struct FrameHeader {
@@ -97,6 +98,10 @@ struct Answer {
     int32_t error = 0;
     std::string message;
 };
+
+/// Do beforehand what every container needs and none is told by: for a template. Otherwise Root
+/// does it.
+struct Prepare {};
 
 /// Mount the root disk. Its slot has had its capacity set before this order is sent.
 struct Root {

@@ -130,6 +130,7 @@ void ScratchGuest::run_guest(Fd broker, Fd listener) const {
         ::_exit(99);
     Init init({.connect_control = [&] { return connect_through(broker.get()); },
                .listen_streams = [&]() -> Result<Fd> { return std::move(listener); },
+               .prepare_disks = [] { return ok(); },
                .mount_disk = [](const protocol::Root& /*order*/,
                                 const std::string& where) { return make_disk(where); },
                .base = base,

@@ -35,6 +35,7 @@ Kind kind_of(const Order& order) {
                                  [](const protocol::Freeze&) { return Kind::kFreeze; },
                                  [](const protocol::Limits&) { return Kind::kLimits; },
                                  [](const protocol::Suspend&) { return Kind::kSuspend; },
+                                 [](const protocol::Prepare&) { return Kind::kPrepare; },
                                  [](const protocol::Thaw&) { return Kind::kThaw; },
                                  [](const protocol::Shutdown&) { return Kind::kShutdown; }},
                       order);

@@ -14,9 +14,10 @@
 
 namespace drupe::agent {
 
-using Order = std::variant<protocol::Root, protocol::Identity, protocol::Start, protocol::Signal,
-                           protocol::Resize, protocol::Forget, protocol::Limits, protocol::Freeze,
-                           protocol::Suspend, protocol::Thaw, protocol::Shutdown>;
+using Order =
+    std::variant<protocol::Root, protocol::Identity, protocol::Start, protocol::Signal,
+                 protocol::Resize, protocol::Forget, protocol::Limits, protocol::Freeze,
+                 protocol::Suspend, protocol::Prepare, protocol::Thaw, protocol::Shutdown>;
 
 inline constexpr size_t kMaxOutstandingOrders = 1024;
 inline constexpr size_t kMaxQueuedOrderBytes = 4 << 20;  ///< Sent to a guest that reads nothing.
