@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
@@ -48,6 +49,12 @@ class Condition {
     void wait(Mutex& mutex) DRUPE_REQUIRES(mutex) {
         std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
         condition_.wait(lock);
+        lock.release();
+    }
+    /// Returns when notified, or when the time has passed.
+    void wait_for(Mutex& mutex, std::chrono::nanoseconds time) DRUPE_REQUIRES(mutex) {
+        std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
+        condition_.wait_for(lock, time);
         lock.release();
     }
     void notify_all() { condition_.notify_all(); }

@@ -17,6 +17,7 @@ struct Phase {
 constexpr std::array kPhases{
     Phase{"create", "begin", "created"},
     Phase{"image open", "created", "launching"},
+    Phase{"standby's hand-over", "launching", "assigned"},
     Phase{"monitor exec", "launching", "main"},
     Phase{"KVM set-up", "main", "memory_ready"},
     Phase{"kernel load", "memory_ready", "kernel_loaded"},
@@ -24,6 +25,7 @@ constexpr std::array kPhases{
     Phase{"confinement", "kernel_loaded", "first_run"},
     Phase{"confinement", "restored", "first_run"},
     Phase{"guest to drupe-init", "first_run", "agent_hello"},
+    Phase{"standby's hello", "assigned", "agent_hello"},
     Phase{"init to workload", "agent_hello", "workload_started"},
     Phase{"workload", "workload_started", "streams_drained"},
     Phase{"teardown", "streams_drained", "end"},

@@ -93,6 +93,7 @@ json io_to_json(const MonitorConfig& config) {
             {"control_fd", config.control_fd},
             {"exit_record_fd", config.exit_record_fd},
             {"lock_fd", config.lock_fd},
+            {"standby_fd", config.standby_fd},
             {"log_fds", config.log.fds},
             {"log_max_file_bytes", config.log.max_file_bytes},
             {"stdin_once", config.stdin_once},
@@ -107,6 +108,7 @@ Status io_from_json(const json& value, MonitorConfig& config) {
     in.get("control_fd", config.control_fd);
     in.get("exit_record_fd", config.exit_record_fd);
     in.get("lock_fd", config.lock_fd);
+    in.get("standby_fd", config.standby_fd);
     in.get_list("log_fds", config.log.fds, kMaxLogFiles);
     in.get("log_max_file_bytes", config.log.max_file_bytes);
     in.get("stdin_once", config.stdin_once);
@@ -255,6 +257,24 @@ Status start_from_json(const json& value, protocol::Start& start) {
     return in.status();
 }
 
+void for_each_descriptor(MonitorConfig& config, const std::function<void(int&)>& each) {
+    const auto use = [&](int& fd) {
+        if (fd >= 0) each(fd);
+    };
+    for (int* const fd :
+         {&config.kvm_fd, &config.kernel_fd, &config.initrd_fd, &config.restore.state_fd,
+          &config.restore.memory_fd, &config.save.state_fd, &config.save.memory_fd,
+          &config.standby_fd, &config.console_fd, &config.root_disk.index_fd})
+        use(*fd);
+    for (int& layer : config.root_disk.layer_fds) use(layer);
+    for (int* const fd : {&config.root_disk.top_data_fd, &config.root_disk.top_meta_fd,
+                          &config.control_fd, &config.exit_record_fd, &config.lock_fd})
+        use(*fd);
+    for (int& log : config.log.fds) use(log);
+    for (int* const fd : {&config.stdio.stdin_fd, &config.stdio.stdout_fd, &config.stdio.stderr_fd})
+        use(*fd);
+}
+
 std::string to_json(const MonitorConfig& config) {
     return dump_json({{"id", config.id},
                       {"machine", machine_to_json(config)},
@@ -288,7 +308,7 @@ Result<MonitorConfig> parse_monitor_config(std::string_view text) {
     section("root", [&](const json& o) { return root_from_json(o, config); });
     section("io", [&](const json& o) { return io_from_json(o, config); });
     section("identity", [&](const json& o) { return identity_from_json(o, config.identity); });
-    if (!config.save.given())
+    if (!config.save.given() && config.standby_fd < 0)
         section("workload", [&](const json& o) { return start_from_json(o, config.workload); });
     if (auto status = in.status(); !status)
         return std::move(status).error().wrap("monitor configuration");

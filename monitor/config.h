@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -71,6 +72,11 @@ struct MonitorConfig {
     /// said Hello, and ends ("saved"). It has neither disk nor workload.
     SnapshotConfig save;
 
+    /// A SOCK_SEQPACKET socket. The machine is built and waits there for its container
+    /// (assignment.h); its end before that is the machine's. Of the rest only id, memory, vcpus,
+    /// kvm_fd and restore are given then. -1: no waiting.
+    int standby_fd = -1;
+
     int console_fd = -1;  ///< The kernel's log goes here; -1: no console, no 8250.
     DiskConfig root_disk;
     /// By how much the root's file system may outgrow the image's, as its guest sees it; 0: as
@@ -94,6 +100,10 @@ struct MonitorConfig {
     uint64_t launched_ns = 0;
     bool timing = false;  ///< Read KVM's statistics at the marks (costs some system calls).
 };
+
+/// Calls each() with every descriptor's number that a configuration names, always in the same
+/// order.
+void for_each_descriptor(MonitorConfig& config, const std::function<void(int&)>& each);
 
 [[nodiscard]] std::string to_json(const MonitorConfig& config);
 /// kInvalid, naming the member, if the text isn't exactly a MonitorConfig.

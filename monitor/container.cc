@@ -102,8 +102,8 @@ void Container::on_hello(const protocol::Hello& hello) {
     if (!status) end("not-started", kCannotStart, status.error().message);
 }
 
-/// The guest is as every container's is before its first order. An order that it must refuse shows
-/// that drupe-init has nothing else to do; what the kernel still has gets a moment.
+/// The guest is as every container's is before it is told which it is. What the kernel still has to
+/// do gets a moment.
 void Container::save_template() {
     const auto save = [this] {
         host_.save({Fd(config_.save.state_fd), Fd(config_.save.memory_fd)}, "",
@@ -113,13 +113,11 @@ void Container::save_template() {
                        end("saved", 0, "");
                    });
     };
-    const auto status = agent_->order(protocol::Forget{protocol::kWorkloadSession}, kOrderLimit,
-                                      [this, save](const Status& answer) {
-                                          if (answer || answer.error().os_errno != ESRCH)
-                                              return end("agent-lost", kCannotStart,
-                                                         "the guest forgot what it never had");
-                                          timer_ = loop_.after(kTemplateRest, save);
-                                      });
+    const auto status =
+        agent_->order(protocol::Prepare{}, kOrderLimit, [this, save](const Status& answer) {
+            if (!answer) return end("agent-lost", kCannotStart, answer.error().message);
+            timer_ = loop_.after(kTemplateRest, save);
+        });
     if (!status) end("vmm-error", kCannotStart, status.error().message);
 }
 
@@ -144,6 +142,7 @@ void Container::on_started(const Status& status) {
                    status.error().message);
     }
     state_ = State::kRunning;
+    for (const auto& answer : std::exchange(starters_, {})) answer({});
     timeline_.mark("workload_started");
     count("workload_started");
     record_.started_at_ns = Timeline::now_ns(CLOCK_REALTIME);
@@ -218,6 +217,8 @@ void Container::end(const char* reason, uint32_t status, const std::string& erro
     record_.finished_at_ns = Timeline::now_ns(CLOCK_REALTIME);
     record_.guest_faults = host_.guest_faults() + agent_->violations();
     record_.marks = timeline_.marks();
+    for (const auto& answer : std::exchange(starters_, {}))
+        answer(error_reply({ErrorCode::kConflict, "the container has ended", ESRCH}));
     loop_.post([this] {
         on_ended_(record_);
         for (const auto& answer : std::exchange(waiters_, {})) {
@@ -258,6 +259,8 @@ void Container::handle(control::Request request, const ControlServer::Answer& an
             return do_release_disk(request, answer);
         case Op::kReplaceDisk:
             return do_replace_disk(std::move(request), answer);
+        case Op::kStarted:
+            return do_started(answer);
         case Op::kSnapshot:
             return do_snapshot(std::move(request), answer);
         case Op::kLimits:
@@ -356,6 +359,14 @@ void Container::do_wait(const control::Request& request, const ControlServer::An
     if (it == sessions_.end())
         return answer(error_reply({ErrorCode::kNotFound, "no such exec session"}));
     it->second->when_done(reply_with);
+}
+
+void Container::do_started(const ControlServer::Answer& answer) {
+    if (state_ != State::kBooting && state_ != State::kStarting) return answer({});
+    std::erase_if(starters_, [](const auto& starter) { return !starter.wanted(); });
+    if (starters_.size() >= kMaxWaiters)
+        return answer(error_reply({ErrorCode::kLimit, "too many clients wait"}));
+    starters_.push_back(answer);
 }
 
 void Container::do_signal(const control::Request& request, const ControlServer::Answer& answer) {

@@ -100,6 +100,7 @@ class Container {
     void do_attach(control::Request request, const ControlServer::Answer& answer);
     void do_exec(control::Request request, const ControlServer::Answer& answer);
     void do_wait(const control::Request& request, const ControlServer::Answer& answer);
+    void do_started(const ControlServer::Answer& answer);
     void do_signal(const control::Request& request, const ControlServer::Answer& answer);
     void do_release_disk(const control::Request& request, const ControlServer::Answer& answer);
     void release_disk(bool frozen, const ControlServer::Answer& answer);
@@ -138,7 +139,8 @@ class Container {
     RootDisk root_disk_ = RootDisk::kAttached;
     bool root_frozen_ = false;
     uint32_t next_session_ = protocol::kWorkloadSession + 1;
-    std::vector<ControlServer::Answer> waiters_;  // for the workload's end
+    std::vector<ControlServer::Answer> waiters_;   // for the workload's end
+    std::vector<ControlServer::Answer> starters_;  // for its beginning
     enum class Pause : uint8_t { kNone, kPausing, kPaused, kSnapshot };
     Pause pause_ = Pause::kNone;
     std::optional<Error> lost_while_paused_;

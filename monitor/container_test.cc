@@ -211,7 +211,7 @@ TEST_F(ContainerTest, ATemplateIsSavedOnceTheGuestHasNothingElseToDo) {
                         std::move(files.second.duplicate()).value().release()};
         const ExitRecord record = run([](FakeGuest& guest) {
             guest.hello();
-            guest.answer(Kind::kForget, ESRCH, "no such session");
+            guest.answer(Kind::kPrepare);
             (void)guest.next();  // until the machine is gone
         });
         EXPECT_EQ(record.reason, saved ? "saved" : "vmm-error");
@@ -223,14 +223,15 @@ TEST_F(ContainerTest, ATemplateIsSavedOnceTheGuestHasNothingElseToDo) {
     EXPECT_EQ(host_.disks_attached, 0);
 }
 
-TEST_F(ContainerTest, ATemplateOfAGuestThatSaysNonsenseIsntSaved) {
+TEST_F(ContainerTest, ATemplateOfAGuestThatCantPrepareIsntSaved) {
     FdPair files = std::move(make_pipe()).value();
     config_.save = {files.first.release(), files.second.release()};
     const ExitRecord record = run([](FakeGuest& guest) {
         guest.hello();
-        guest.answer(Kind::kForget);
+        guest.answer(Kind::kPrepare, ENODEV, "no tmpfs");
     });
     EXPECT_EQ(record.reason, "agent-lost");
+    EXPECT_EQ(record.error, "no tmpfs");
     EXPECT_EQ(host_.vcpu_calls, "");
 }
 

@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "monitor/assignment.h"
 #include "monitor/config.h"
 #include "monitor/control_client.h"
 #include "monitor/exit_record.h"
@@ -162,6 +163,74 @@ TEST(ControlTest, AClientWaitsNoLongerThanItSaid) {
     EXPECT_EQ(reply.error().code, ErrorCode::kLimit);
     sockets.second.reset();
     EXPECT_FALSE(client.call({}));
+}
+
+/// A configuration whose descriptors are files: pipes, each of which tells its name when read.
+class AssignmentTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        ends_ = std::move(make_socketpair(SOCK_SEQPACKET)).value();
+        config_ = some_config();
+        for_each_descriptor(config_, [this](int& fd) {
+            FdPair pipe = std::move(make_pipe()).value();
+            const std::string name = std::to_string(fd);
+            ASSERT_EQ(::write(pipe.second.get(), name.data(), name.size()),
+                      static_cast<ssize_t>(name.size()));
+            fd = pipe.first.get();
+            pipes_.push_back(std::move(pipe.first));
+        });
+    }
+    static std::string name_of(int fd) {
+        const Fd own(fd);
+        return std::move(read_all(own.get(), 16)).value();
+    }
+
+    FdPair ends_;
+    MonitorConfig config_;
+    std::vector<Fd> pipes_;
+};
+
+TEST_F(AssignmentTest, ComesWithEveryDescriptorButThoseOfABoot) {
+    FdPair messages = std::move(make_pipe()).value();
+    ASSERT_TRUE(send_assignment(ends_.first.get(), config_, messages.second.get()));
+    auto received = receive_assignment(ends_.second.get());
+    ASSERT_TRUE(received) << received.error().message;
+    ASSERT_TRUE(received.value());
+    const MonitorConfig& config = received.value()->config;
+    EXPECT_EQ(config.id, config_.id);
+    EXPECT_EQ(config.kernel_fd, -1);
+    EXPECT_EQ(config.initrd_fd, -1);
+    EXPECT_EQ(config.console_fd, -1);
+    EXPECT_EQ(name_of(config.kvm_fd), "3");
+    EXPECT_EQ(name_of(config.root_disk.layer_fds.at(1)), "8");
+    EXPECT_EQ(name_of(config.restore.memory_fd), "10");
+    EXPECT_TRUE(received.value()->messages.valid());
+    ASSERT_TRUE(confirm_assignment(ends_.second.get()));
+    EXPECT_TRUE(await_confirmation(ends_.first.get(), 1000));
+}
+
+TEST_F(AssignmentTest, OtherDescriptorsThanItNamesAreRefused) {
+    const auto send = [&](const std::string& text, const std::vector<int>& fds) {
+        ASSERT_TRUE(control::send_packet(ends_.first.get(), text, fds));
+    };
+    for (const size_t count : {size_t{0}, size_t{1}, size_t{20}}) {
+        send(to_json(some_config()), std::vector<int>(count, pipes_[0].get()));
+        EXPECT_FALSE(receive_assignment(ends_.second.get())) << count;
+    }
+    send("{}", {});
+    EXPECT_FALSE(receive_assignment(ends_.second.get()));
+}
+
+TEST_F(AssignmentTest, OneThatIsTooLargeIsntSentAndAnEndIsNone) {
+    config_.workload.env.assign(3, std::string(100'000, 'x'));
+    const Status sent = send_assignment(ends_.first.get(), config_, -1);
+    ASSERT_FALSE(sent);
+    EXPECT_EQ(sent.error().code, ErrorCode::kLimit);
+    EXPECT_EQ(await_confirmation(ends_.first.get(), 1).error().code, ErrorCode::kLimit);
+    ends_.first.reset();
+    const auto received = receive_assignment(ends_.second.get());
+    ASSERT_TRUE(received);
+    EXPECT_FALSE(received.value());
 }
 
 }  // namespace

@@ -18,8 +18,8 @@
 namespace drupe::control {
 
 inline constexpr size_t kMaxMessageBytes = 128 << 10;
-inline constexpr size_t kMaxLayers = 128;          ///< Of a disk.
-inline constexpr size_t kMaxFds = kMaxLayers + 3;  ///< Of one message: a disk's.
+inline constexpr size_t kMaxLayers = 128;           ///< Of a disk.
+inline constexpr size_t kMaxFds = kMaxLayers + 48;  ///< Of one message; SCM_MAX_FD is 253.
 inline constexpr size_t kMaxClients = 64;
 inline constexpr size_t kMaxPendingRequests = 64;  ///< Of one client.
 
@@ -47,6 +47,7 @@ enum class Op : uint8_t {
                 ///< disk as kReleaseDisk does, and writes the rest of it into two empty files:
                 ///< all of one moment. Its guest stands still until kReplaceDisk, after a failure
                 ///< too if the status says that the disk is released.
+    kStarted,   ///< Answered once the workload runs, or has run. An error: it won't.
 };
 
 /// Which descriptors ride along, in the order stdin, stdout, stderr.

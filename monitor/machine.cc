@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <utility>
@@ -98,7 +99,7 @@ Status Machine::create_vm(const Kvm& kvm, Timeline& timeline) {
     VmConfig vm;
     vm.memory_bytes = config_.memory_bytes;
     vm.vcpus = config_.vcpus;
-    vm.statistics = config_.timing;
+    vm.statistics = config_.timing || config_.standby_fd >= 0;
     TRY_ASSIGN(vm_, Vm::create(kvm, vm));
     timeline.mark("vm_created");
     return ok();
@@ -326,7 +327,14 @@ std::string Machine::explain(const Stop& stop) const {
 }
 
 std::map<std::string, uint64_t> Machine::statistics() const {
-    return vm_->statistics();
+    auto counts = vm_->statistics();
+    for (const auto& [name, before] : counts_before_)
+        counts[name] -= std::min(counts[name], before);
+    return counts;
+}
+
+void Machine::count_from_here() {
+    counts_before_ = vm_->statistics();
 }
 
 uint64_t Machine::guest_faults() const {

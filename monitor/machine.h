@@ -59,6 +59,8 @@ class Machine final : public ContainerHost {
     /// What a stop was about, with what the guest's kernel said if it panicked. Once it has
     /// stopped.
     [[nodiscard]] std::string explain(const Stop& stop) const;
+    /// What statistics() has counted so far was nobody's.
+    void count_from_here();
     [[nodiscard]] uint64_t first_run_ns() const { return vm_->first_run_ns(); }
 
     [[nodiscard]] Result<Fd> connect_guest(uint32_t port) override;
@@ -109,6 +111,7 @@ class Machine final : public ContainerHost {
     std::thread block_thread_;
     std::function<void(const Status&)> on_paused_;  // of a pause() that isn't done
     EventLoop::Watch pause_timer_;
+    std::map<std::string, uint64_t> counts_before_;
     std::string container_state_;      // of the snapshot that this machine comes from
     bool root_disk_released_ = false;  // its transport stays quiet
 

@@ -9,14 +9,16 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "base/event_loop.h"
 #include "base/log.h"
 #include "monitor/config.h"
 #include "monitor/confine/seccomp.h"
-#include "monitor/container.h"
-#include "monitor/control_server.h"
 #include "monitor/machine.h"
+#include "monitor/standby.h"
+#include "monitor/tenant.h"
 
 namespace drupe {
 namespace {
@@ -80,27 +82,50 @@ class Outcome {
     int status_ = kUsageError;
 };
 
+/// Makes a machine that stood by a container's: its configuration is the container's from here on.
+Status take_in(Assignment assignment, MonitorConfig& config, Machine& machine, Timeline& timeline,
+               Outcome& outcome, Tenant& tenant) {
+    const bool same = assignment.config.memory_bytes == config.memory_bytes &&
+                      assignment.config.vcpus == config.vcpus;
+    if (!same) return Error{ErrorCode::kInvalid, "it is a container for another machine"};
+    config = std::move(assignment.config);
+    for (int* const fd : {&config.kvm_fd, &config.restore.state_fd, &config.restore.memory_fd})
+        Fd(std::exchange(*fd, -1)).reset();  // the machine is made
+    for (const int target : {STDOUT_FILENO, STDERR_FILENO})
+        if (assignment.messages.valid() && ::dup3(assignment.messages.get(), target, 0) < 0)
+            return os_error("dup3 the container's log");
+    timeline.restart();
+    timeline.mark_at("launched", config.launched_ns);
+    timeline.mark("assigned");
+    if (config.timing) machine.count_from_here();
+    outcome.set_record(Fd(config.exit_record_fd));
+    return tenant.move_in();
+}
+
 /// The machine, its container and its control socket, from confinement to the exit record and the
 /// process's end. Returns only if something can't be set up.
-Status run(const MonitorConfig& config, Timeline& timeline, Outcome& outcome) {
+Status run(MonitorConfig& config, Timeline& timeline, Outcome& outcome) {
     Gate gate;
     const auto loop = make_event_loop();
     TRY_ASSIGN(const auto machine, Machine::create(*loop, config, timeline));
-    Container container(*loop, config, *machine, timeline, [&](ExitRecord record) {
+    const bool stands_by = config.standby_fd >= 0;
+    Tenant tenant(*loop, config, *machine, timeline, [&](ExitRecord record) {
         machine->stop();
-        timeline.mark_at("first_run", machine->first_run_ns());
+        if (!stands_by) timeline.mark_at("first_run", machine->first_run_ns());
         timeline.mark("machine_stopped");
         record.marks = timeline.marks();
         outcome.write(record);
         loop->stop();
     });
-    TRY(machine->listen_agent([&](Fd fd) { return container.attach_agent(std::move(fd)); }));
-    TRY_ASSIGN(
-        const auto server,
-        ControlServer::create(*loop, Fd(config.control_fd),
-                              [&](control::Request request, const ControlServer::Answer& answer) {
-                                  container.handle(std::move(request), answer);
-                              }));
+    TRY(machine->listen_agent([&](Fd fd) { return tenant.attach_agent(std::move(fd)); }));
+    std::optional<Standby> standby;
+    if (stands_by) {
+        standby.emplace(*loop, Fd(config.standby_fd), [&](Assignment assignment) {
+            return take_in(std::move(assignment), config, *machine, timeline, outcome, tenant);
+        });
+    } else {
+        TRY(tenant.move_in());
+    }
 
     Machine::ThreadHooks hooks;
     hooks.on_block = [] { return confine::install(confine::Role::kBlock); };
@@ -109,7 +134,7 @@ Status run(const MonitorConfig& config, Timeline& timeline, Outcome& outcome) {
         return gate.wait();
     };
     Status confined = machine->start(std::move(hooks), [&](const Stop& stop) {
-        container.machine_stopped(to_string(stop.reason), machine->explain(stop));
+        if (!tenant.machine_stopped(to_string(stop.reason), machine->explain(stop))) ::_exit(1);
     });
     if (confined) confined = confine::install(confine::Role::kMain);
     gate.open(confined.has_value());

@@ -20,6 +20,8 @@ class Timeline {
     void mark_at(const char* name, uint64_t ns) {
         if (ns != 0) marks_.try_emplace(name, ns);
     }
+    /// What was before belongs to nobody.
+    void restart() { marks_.clear(); }
     [[nodiscard]] const std::map<std::string, uint64_t>& marks() const { return marks_; }
 
   private:

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
@@ -91,6 +92,9 @@ std::vector<Rule> make_rules() {
         {__NR_lseek, kMBR, "finding data in a sparse top"},
 
         // Sockets: the control socket, its clients, streams. All are Unix sockets.
+        {__NR_listen, kM, "a standby's control socket"},
+        {__NR_dup3, kM, "a standby's messages go to its container's log", {is(1, STDOUT_FILENO)}},
+        {__NR_dup3, kM, "a standby's messages go to its container's log", {is(1, STDERR_FILENO)}},
         {__NR_accept4, kM, "a client of the control socket"},
         {__NR_getsockopt, kM, "who is it?", {is(1, SOL_SOCKET), is(2, SO_PEERCRED)}},
         {__NR_getsockopt, kM, "what is it?", {is(1, SOL_SOCKET), is(2, SO_TYPE)}},
