@@ -30,6 +30,7 @@ struct Options {
     std::string data_root;
     std::string pid_file;
     http::TlsFiles tls;
+    size_t standbys = 2;
     bool tls_verify = false;  ///< As Docker's; there is no TCP without it.
 };
 
@@ -140,7 +141,7 @@ int serve(const Options& options) {
     std::signal(SIGPIPE, SIG_IGN);  // NOLINT: as documented for sockets
 
     const std::string own_socket = "unix://" + paths.value().run + "/drupe.sock";
-    daemon::Daemon daemon(std::move(paths).value());
+    daemon::Daemon daemon(std::move(paths).value(), options.standbys);
     http::Router router;
     endpoints::add_routes(router, daemon);
     http::Server::Options server_options;
@@ -199,6 +200,12 @@ int main(int argc, char** argv) {
     app.add_option("--data-root", options.data_root,
                    "Where images and containers are (default $DRUPE_ROOT, or /var/lib/drupe)");
     app.add_option("-p,--pidfile", options.pid_file, "File for the daemon's process id");
+    app.add_option(
+           "--standby", options.standbys,
+           "Machines of the size that was started last that wait for the next start; 0: none")
+        ->check(CLI::Range(size_t{0}, size_t{16}))
+        ->envname("DRUPE_STANDBY")
+        ->capture_default_str();
     app.add_option("--tlscacert", options.tls.ca,
                    "PEM file: clients of tcp:// have to be of these");
     app.add_option("--tlscert", options.tls.certificate, "PEM file: this daemon's certificate");

@@ -18,9 +18,11 @@ std::string host_id() {
 
 }  // namespace
 
-Daemon::Daemon(engine::Paths where)
+Daemon::Daemon(engine::Paths where, size_t standbys_wanted)
     : paths(std::move(where)),
       id(imagefs::sha256("druped " + host_id() + paths.root).hex()),
+      standbys(engine::make_standbys(paths, standbys_wanted)),
+      engines(standbys.get()),
       jobs(kMaxJobs),
       maintenance(engines),
       health({engines, events, [this](const auto& job) { run_job(job); }}),

@@ -20,11 +20,13 @@ namespace drupe::daemon {
 /// What endpoints work on: the engine, and what only lives as long as the daemon does. Each part
 /// is any thread's.
 struct Daemon {
-    explicit Daemon(engine::Paths where);
+    /// standbys: so many machines wait for a start of each shape.
+    explicit Daemon(engine::Paths where, size_t standbys_wanted = 0);
 
     engine::Paths paths;
     bool experimental = true;  ///< Docker's clients then show `docker checkpoint`.
     std::string id;            ///< Of this daemon, for /info: stays the same on one $DRUPE_ROOT.
+    std::unique_ptr<engine::Standbys> standbys;
     EnginePool engines;
     Events events;
     Ends ends;

@@ -12,6 +12,9 @@ namespace drupe::daemon {
 /// threads, and any number may use the same root. Any thread.
 class EnginePool {
   public:
+    /// standbys: taken by starts; null: there are none.
+    explicit EnginePool(engine::Standbys* standbys = nullptr) : standbys_(standbys) {}
+
     /// An engine of one's own until the lease ends.
     class Lease {
       public:
@@ -37,6 +40,7 @@ class EnginePool {
     static constexpr size_t kMaxIdle = 4;  ///< More are closed: each has a database's caches.
     void give_back(std::unique_ptr<engine::Local> local) DRUPE_EXCLUDES(mutex_);
 
+    engine::Standbys* standbys_;
     Mutex mutex_;
     std::vector<std::unique_ptr<engine::Local>> idle_ DRUPE_GUARDED_BY(mutex_);
 };

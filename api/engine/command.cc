@@ -18,7 +18,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kAnswerTimeout{10'000};
 constexpr milliseconds kKillTimeout{10'000};
-constexpr milliseconds kPollStarted{4};
+/// More than a monitor gives its guest for all that is before the workload.
+constexpr milliseconds kStartTimeout{360'000};
 constexpr int kForceTimeoutMs = 5'000;
 constexpr uint32_t kLongestStopS = 2'000'000;  // what "for ever" comes to
 
@@ -61,24 +62,18 @@ Result<Container> Engine::check(std::string_view query, Command command, Verdict
 }
 
 Result<bool> Engine::await_started(Machine& machine) {
-    for (;;) {
-        auto status = machine.client.call(request_of(control::Op::kStatus), kAnswerTimeout);
-        if (!status && status.error().code == ErrorCode::kNotFound) return false;  // hung up
-        if (!status) return std::move(status).error();
-        if (!status.value().machine) {
-            return Error{ErrorCode::kCorrupt, "the monitor answered without its status"};
-        }
-        const std::string& state = status.value().machine->state;
-        if (state == "running" || state == "stopping") return true;
-        auto ended = machine.client.receive(machine.wait_id, kPollStarted);
-        if (ended && !ended.value().error.empty()) return refused_wait(ended.value());
-        if (ended) {
-            machine.ended = std::move(ended).value();
-            return false;
-        }
-        if (ended.error().code == ErrorCode::kNotFound) return false;
-        if (ended.error().code != ErrorCode::kLimit) return std::move(ended).error();
-    }
+    TRY_ASSIGN(const uint64_t id, machine.client.send(request_of(control::Op::kStarted)));
+    const auto started = machine.client.receive(id, kStartTimeout);
+    if (started && started.value().error.empty()) return true;
+    const bool ended = started ? started.value().os_error == ESRCH
+                               : started.error().code == ErrorCode::kNotFound;  // hung up
+    if (!started && !ended) return started.error();
+    if (!ended) return refused_wait(started.value());
+    auto exit = machine.client.receive(machine.wait_id, kAnswerTimeout);
+    if (exit && !exit.value().error.empty()) return refused_wait(exit.value());
+    if (exit) machine.ended = std::move(exit).value();
+    if (!exit && exit.error().code != ErrorCode::kNotFound) return std::move(exit).error();
+    return false;
 }
 
 Result<bool> Engine::signal_and_wait(const Container& container, uint32_t signal,

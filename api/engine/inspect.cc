@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "api/engine/process.h"
 #include "api/engine/time_text.h"
 
 namespace drupe::engine {
@@ -19,9 +20,19 @@ json list_or_null(const Strings& list) {
     return list.empty() ? json() : json(list);
 }
 
+bool has_process(const Container& container) {
+    return container.state == State::kRunning || container.state == State::kPaused ||
+           container.state == State::kRestarting;
+}
+
+/// A machine that waited for its container has a user of its own.
+uint32_t monitor_user(const Container& container) {
+    const auto user = has_process(container) ? process_user(container.pid) : std::nullopt;
+    return user.value_or(container.uid);
+}
+
 json state_json(const Container& container) {
-    const bool running = container.state == State::kRunning || container.state == State::kPaused ||
-                         container.state == State::kRestarting;
+    const bool running = has_process(container);
     return {{"Status", to_string(container.state)},
             {"Running", running},
             {"Paused", container.state == State::kPaused},
@@ -271,7 +282,7 @@ nlohmann::ordered_json container_json(const Container& container, std::string_vi
             {"NetworkSettings", network_settings_json(container)},
             {"Drupe",
              {{"Reason", container.reason},
-              {"MonitorUser", container.uid},
+              {"MonitorUser", monitor_user(container)},
               {"Kernel", container.config.kernel},
               {"KernelArgs", container.config.kernel_args}}}};
 }

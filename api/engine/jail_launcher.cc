@@ -37,29 +37,6 @@ class Renumbering {
     std::vector<confine::InheritedFd> fds_;
 };
 
-/// Every descriptor that a configuration names.
-void renumber(MonitorConfig& config, Renumbering& numbers) {
-    numbers.use(config.kvm_fd);
-    numbers.use(config.kernel_fd);
-    numbers.use(config.initrd_fd);
-    numbers.use(config.restore.state_fd);
-    numbers.use(config.restore.memory_fd);
-    numbers.use(config.save.state_fd);
-    numbers.use(config.save.memory_fd);
-    numbers.use(config.console_fd);
-    numbers.use(config.root_disk.index_fd);
-    for (int& layer : config.root_disk.layer_fds) numbers.use(layer);
-    numbers.use(config.root_disk.top_data_fd);
-    numbers.use(config.root_disk.top_meta_fd);
-    numbers.use(config.control_fd);
-    numbers.use(config.exit_record_fd);
-    numbers.use(config.lock_fd);
-    for (int& log : config.log.fds) numbers.use(log);
-    numbers.use(config.stdio.stdin_fd);
-    numbers.use(config.stdio.stdout_fd);
-    numbers.use(config.stdio.stderr_fd);
-}
-
 Result<Fd> write_config(const MonitorConfig& config) {
     Fd file(::memfd_create("drupe-vmm-config", MFD_CLOEXEC));
     if (!file.valid()) return os_error("memfd_create");
@@ -176,7 +153,7 @@ class JailLauncher final : public MonitorLauncher {
         TRY_ASSIGN(const Fd null, open_file("/dev/null", O_RDWR));
         MonitorConfig config = spec.config;
         Renumbering numbers;
-        renumber(config, numbers);
+        for_each_descriptor(config, [&](int& fd) { numbers.use(fd); });
         TRY_ASSIGN(const Fd config_file, write_config(config));
         int config_fd = config_file.get();
         numbers.use(config_fd);

@@ -21,7 +21,7 @@ Result<bool> templates_wanted() {
 
 }  // namespace
 
-Result<Local> open_local() {
+Result<Local> open_local(Standbys* standbys) {
     TRY_ASSIGN(Paths paths, find_paths());
     if (::geteuid() != 0) {
         return Error{ErrorCode::kDenied,
@@ -30,12 +30,20 @@ Result<Local> open_local() {
     }
     Local local;
     TRY_ASSIGN(local.images, Images::open(paths));
-    local.launcher = make_jail_launcher(paths.root);
+    local.launcher =
+        make_standby_launcher(paths.standbys_dir(), make_jail_launcher(paths.root), standbys);
     Engine::Options options;
     options.paths = std::move(paths);
     TRY_ASSIGN(options.templates, templates_wanted());
     TRY_ASSIGN(local.engine, Engine::open(std::move(options), *local.images, *local.launcher));
     return local;
+}
+
+std::unique_ptr<Standbys> make_standbys(const Paths& paths, size_t wanted) {
+    Standbys::Options options;
+    options.folder = paths.standbys_dir();
+    options.for_each_shape = wanted;
+    return std::make_unique<Standbys>(std::move(options), make_jail_launcher(paths.root));
 }
 
 }  // namespace drupe::engine

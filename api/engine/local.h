@@ -5,6 +5,7 @@
 #include "api/engine/engine.h"
 #include "api/engine/images.h"
 #include "api/engine/launcher.h"
+#include "api/engine/standbys.h"
 
 namespace drupe::engine {
 
@@ -15,7 +16,11 @@ struct Local {
     std::unique_ptr<Engine> engine;
 };
 
-/// At the places that the environment names.
-[[nodiscard]] Result<Local> open_local();
+/// At the places that the environment names. With machines that wait for containers, if there are
+/// any; they outlive it.
+[[nodiscard]] Result<Local> open_local(Standbys* standbys = nullptr);
+
+/// Machines that wait for containers, `wanted` of each shape.
+[[nodiscard]] std::unique_ptr<Standbys> make_standbys(const Paths& paths, size_t wanted);
 
 }  // namespace drupe::engine

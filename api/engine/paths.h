@@ -46,6 +46,8 @@ struct Paths {
     }
     /// Where files of snapshots lie that have no name.
     [[nodiscard]] std::string snapshots_dir() const { return root + "/snapshots"; }
+    /// Of machines that were made before their containers (standbys.h).
+    [[nodiscard]] std::string standbys_dir() const { return run + "/standbys"; }
     [[nodiscard]] std::string run_dir(std::string_view id) const {
         return run + "/vm/" + std::string(id);
     }

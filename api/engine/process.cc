@@ -30,6 +30,18 @@ uint64_t process_start_ticks(pid_t pid) {
     return ticks;
 }
 
+std::optional<uint32_t> process_user(pid_t pid) {
+    if (pid <= 0) return std::nullopt;
+    const auto text = read_file(fmt::format("/proc/{}/status", pid), 16384);
+    constexpr std::string_view kKey = "\nUid:\t";
+    const size_t at = text ? text.value().find(kKey) : std::string::npos;
+    if (at == std::string::npos) return std::nullopt;
+    const char* const number = text.value().data() + at + kKey.size();
+    uint32_t user = 0;
+    std::from_chars(number, text.value().data() + text.value().size(), user);
+    return user;
+}
+
 pid_t peer_pid(int socket) {
     ucred credentials{};
     socklen_t size = sizeof credentials;

@@ -5,7 +5,7 @@
 
 namespace drupe::engine {
 
-Result<Local> open_local() {
+Result<Local> open_local(Standbys* /*standbys*/) {
     TRY_ASSIGN(Paths paths, find_paths());
     // Any file will do for what only a real monitor looks into.
     paths.kvm = "/dev/null";
@@ -20,6 +20,10 @@ Result<Local> open_local() {
     options.paths = std::move(paths);
     TRY_ASSIGN(local.engine, Engine::open(std::move(options), *local.images, *local.launcher));
     return local;
+}
+
+std::unique_ptr<Standbys> make_standbys(const Paths& /*paths*/, size_t /*wanted*/) {
+    return nullptr;
 }
 
 }  // namespace drupe::engine

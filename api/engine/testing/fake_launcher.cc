@@ -197,6 +197,12 @@ class FakeMonitor {
                 reply.machine = control::MachineStatus{
                     ended_ ? "ended" : "running", 0, "", {}, paused_, released_};
                 break;
+            case control::Op::kStarted:
+                if (ended_) {
+                    reply.error = "the container has ended";
+                    reply.os_error = ESRCH;
+                }
+                break;
             case control::Op::kWait:
                 if (what_ == "crowded") {
                     reply.error = "too many clients wait";
