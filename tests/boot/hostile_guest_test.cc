@@ -3,7 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
+#include <map>
+#include <string>
 
 #include "tests/boot/running.h"
 
@@ -12,32 +13,15 @@ namespace {
 
 using std::chrono::seconds;
 
-/// While it lives, commands work in a root folder of their own, where machines get the initramfs of
-/// an act instead of drupe-init's.
-class HostileRoot {
-  public:
-    explicit HostileRoot(const std::string& act) {
-        const std::string initrd = DRUPE_TEST_BINARY_DIR "/hostile-" + act + ".cpio";
-        ::setenv("DRUPE_INITRD", initrd.c_str(), 1);
-        ::setenv("DRUPE_ROOT", (base_ + "-hostile").c_str(), 1);
-        ::setenv("DRUPE_BOOT", "cold", 1);  // templates of such guests would only take time
-    }
-    HostileRoot(const HostileRoot&) = delete;
-    HostileRoot& operator=(const HostileRoot&) = delete;
-    ~HostileRoot() {
-        end_daemon();
-        ::unsetenv("DRUPE_INITRD");
-        ::unsetenv("DRUPE_BOOT");
-        had_root_ ? ::setenv("DRUPE_ROOT", base_.c_str(), 1) : ::unsetenv("DRUPE_ROOT");
-    }
-
-  private:
-    bool had_root_ = ::getenv("DRUPE_ROOT") != nullptr;
-    std::string base_ = had_root_ ? ::getenv("DRUPE_ROOT") : "/var/lib/drupe";
-};
+/// Machines get the initramfs of an act instead of drupe-init's. Templates of such guests would
+/// only take time.
+std::map<std::string, std::string> acting(const std::string& act) {
+    return {{"DRUPE_INITRD", DRUPE_TEST_BINARY_DIR "/hostile-" + act + ".cpio"},
+            {"DRUPE_BOOT", "cold"}};
+}
 
 Outcome run_against(const std::string& act, const std::vector<std::string>& options = {}) {
-    const HostileRoot root(act);
+    const OwnDaemon daemon("-hostile", acting(act));
     std::vector<std::string> arguments{"run", "--rm"};
     arguments.insert(arguments.end(), options.begin(), options.end());
     for (const char* word : {"busybox", "true"}) arguments.emplace_back(word);
@@ -75,7 +59,7 @@ TEST(HostileGuestTest, AFloodedConsoleDoesNotGrowTheHost) {
 }
 
 TEST(HostileGuestTest, AMachineThatNeverSpeaksCanBeEnded) {
-    const HostileRoot root("silence");
+    const OwnDaemon daemon("-hostile", acting("silence"));
     Process process(drupe_argv({"run", "--rm", "busybox", "true"}), Process::Io::kPipes);
     EXPECT_FALSE(process.wait_for("anything", seconds(5)));
     process.signal(SIGINT);

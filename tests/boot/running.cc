@@ -7,6 +7,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 namespace drupe::testing {
 namespace {
@@ -18,6 +19,21 @@ constexpr std::chrono::seconds kPatience{60};
 std::string trim(std::string text) {
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
     return text;
+}
+
+OwnDaemon::OwnDaemon(const std::string& suffix, std::map<std::string, std::string> variables)
+    : variables_(std::move(variables)) {
+    if (const char* const root = std::getenv("DRUPE_ROOT")) root_before_ = root;
+    const std::string base = root_before_.empty() ? "/var/lib/drupe" : root_before_;
+    ::setenv("DRUPE_ROOT", (base + suffix).c_str(), 1);
+    for (const auto& [name, value] : variables_) ::setenv(name.c_str(), value.c_str(), 1);
+}
+
+OwnDaemon::~OwnDaemon() {
+    end_daemon();
+    for (const auto& [name, value] : variables_) ::unsetenv(name.c_str());
+    root_before_.empty() ? ::unsetenv("DRUPE_ROOT")
+                         : ::setenv("DRUPE_ROOT", root_before_.c_str(), 1);
 }
 
 Running::Running(const std::vector<std::string>& options) {

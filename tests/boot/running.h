@@ -1,11 +1,25 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "tests/boot/command.h"
 
 namespace drupe::testing {
+
+/// While it lives, commands work with a daemon in a root folder of their own, with more variables.
+class OwnDaemon {
+  public:
+    OwnDaemon(const std::string& suffix, std::map<std::string, std::string> variables);
+    ~OwnDaemon();
+    OwnDaemon(const OwnDaemon&) = delete;
+    OwnDaemon& operator=(const OwnDaemon&) = delete;
+
+  private:
+    std::map<std::string, std::string> variables_;
+    std::string root_before_;  // "": there was none
+};
 
 /// A detached busybox container that sleeps until the object ends.
 class Running {

@@ -19,7 +19,11 @@ using std::chrono::seconds;
 using Arguments = std::vector<std::string>;
 
 bool from_template(const Outcome& outcome) {
-    return outcome.err.find("template restore") != std::string::npos;
+    return outcome.err.find("template restore") != std::string::npos ||
+           outcome.err.find("standby's hand-over") != std::string::npos;
+}
+bool stood_by(const Outcome& outcome) {
+    return outcome.err.find("standby's hand-over") != std::string::npos;
 }
 
 Arguments run_words(const Arguments& options, const std::string& script) {
@@ -99,7 +103,56 @@ TEST(TemplateTest, TwoProcessorsRunOnAndTheirClocksOnlyGoForward) {
     EXPECT_EQ(outcome.out, "2\ndone\ndone\n");
 }
 
+/// Runs until a machine that waited was taken.
+void await_standby(const Arguments& options = {}) {
+    const auto limit = std::chrono::steady_clock::now() + seconds(120);
+    for (;;) {
+        const Outcome outcome = drupe(run_words(options, "true"));
+        ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+        if (stood_by(outcome)) return;
+        ASSERT_LT(std::chrono::steady_clock::now(), limit) << "no machine waits";
+        std::this_thread::sleep_for(seconds(1));
+    }
+}
+
+TEST(TemplateTest, AMachineThatWaitedIsAContainersLikeAnyOther) {
+    const Arguments limits{"-m", "128m", "--cpus", "0.5"};
+    await_standby(limits);
+    std::this_thread::sleep_for(seconds(2));  // for the next one
+    const Running machine(limits);
+    EXPECT_EQ(trim(in(machine.id(), "hostname")), machine.id().substr(0, 12));
+    EXPECT_EQ(trim(in(machine.id(), "cat /sys/fs/cgroup/memory.max")), std::to_string(128 << 20));
+    const Outcome user = drupe({"inspect", "-f", "{{.Drupe.MonitorUser}}", machine.id()});
+    EXPECT_GE(std::stoi(user.out), 190'000) << "it didn't wait";
+    EXPECT_LT(std::stoi(user.out), 199'999) << "it didn't wait";
+    std::ifstream file("/proc/" + std::to_string(machine.monitor_pid()) + "/cgroup");
+    std::string cgroup;
+    std::getline(file, cgroup);
+    std::ifstream limit("/sys/fs/cgroup" + cgroup.substr(cgroup.rfind(':') + 1) + "/cpu.max");
+    std::string quota;
+    limit >> quota;
+    EXPECT_EQ(quota, "50000");
+    EXPECT_NE(drupe({"stats", "--no-stream", machine.id()}).out.find("128MiB"), std::string::npos);
+    const Outcome gone = drupe({"rm", "-f", machine.id()});
+    EXPECT_EQ(gone.exit_code, 0) << gone.err;
+    EXPECT_FALSE(fs::exists("/sys/fs/cgroup" + cgroup.substr(cgroup.rfind(':') + 1)));
+}
+
+TEST(TemplateTest, MachinesThatDieWhileTheyWaitCostALaunch) {
+    await_standby();
+    std::this_thread::sleep_for(seconds(2));
+    for (const auto& entry : fs::recursive_directory_iterator("/sys/fs/cgroup"))
+        if (entry.path().filename().string().starts_with("standby-"))
+            std::ofstream(entry.path() / "cgroup.kill") << 1;
+    const Outcome outcome = drupe(run_words({}, "echo alive"));
+    EXPECT_EQ(outcome.out, "alive\n") << outcome.err;
+    EXPECT_FALSE(stood_by(outcome)) << outcome.err;
+    await_standby();
+}
+
 TEST(TemplateTest, OneThatWasDamagedCostsABootAndIsMadeAnew) {
+    // Machines that wait have gone on from it before.
+    const OwnDaemon daemon("-damaged", {{"DRUPE_STANDBY", "0"}});
     await_template();
     const auto cut = [](const fs::path& file) { fs::resize_file(file, fs::file_size(file) / 2); };
     const auto flip = [](const fs::path& file) {
