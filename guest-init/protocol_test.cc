@@ -155,7 +155,7 @@ TEST(Protocol, OversizedUnknownAndReservedFramesAreBroken) {
     };
     EXPECT_EQ(state({.length = kMaxEventBytes + 1, .kind = Kind::kHello}), Parsed::State::kBroken);
     EXPECT_EQ(state({.length = 0, .kind = static_cast<Kind>(5)}), Parsed::State::kBroken);
-    EXPECT_EQ(state({.length = 0, .kind = static_cast<Kind>(76)}), Parsed::State::kBroken);
+    EXPECT_EQ(state({.length = 0, .kind = static_cast<Kind>(77)}), Parsed::State::kBroken);
     EXPECT_EQ(state({.length = 0, .kind = Kind{}}), Parsed::State::kBroken);
     std::string reserved = encode(FrameHeader{.kind = Kind::kHello});
     reserved[6] = 1;

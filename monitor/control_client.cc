@@ -109,10 +109,15 @@ Result<control::Reply> ControlClient::receive(uint64_t id,
     }
 }
 
+Result<control::Reply> ControlClient::exchange(control::Request request,
+                                               std::optional<std::chrono::milliseconds> timeout) {
+    TRY_ASSIGN(const uint64_t id, send(std::move(request)));
+    return receive(id, timeout);
+}
+
 Result<control::Reply> ControlClient::call(control::Request request,
                                            std::optional<std::chrono::milliseconds> timeout) {
-    TRY_ASSIGN(const uint64_t id, send(std::move(request)));
-    TRY_ASSIGN(control::Reply reply, receive(id, timeout));
+    TRY_ASSIGN(control::Reply reply, exchange(std::move(request), timeout));
     if (!reply.error.empty()) return Error{ErrorCode::kInvalid, reply.error, reply.os_error};
     return reply;
 }

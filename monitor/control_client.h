@@ -35,7 +35,10 @@ class ControlClient {
     /// is over; kNotFound if the monitor hung up.
     [[nodiscard]] Result<control::Reply> receive(
         uint64_t id, std::optional<std::chrono::milliseconds> timeout = std::nullopt);
-    /// send and receive; a reply that reports an error is an Error.
+    /// send and receive.
+    [[nodiscard]] Result<control::Reply> exchange(
+        control::Request request, std::optional<std::chrono::milliseconds> timeout = std::nullopt);
+    /// The same; a reply that reports an error is an Error.
     [[nodiscard]] Result<control::Reply> call(
         control::Request request, std::optional<std::chrono::milliseconds> timeout = std::nullopt);
 

@@ -62,8 +62,7 @@ Result<Container> Engine::check(std::string_view query, Command command, Verdict
 }
 
 Result<bool> Engine::await_started(Machine& machine) {
-    TRY_ASSIGN(const uint64_t id, machine.client.send(request_of(control::Op::kStarted)));
-    const auto started = machine.client.receive(id, kStartTimeout);
+    const auto started = machine.client.exchange(request_of(control::Op::kStarted), kStartTimeout);
     if (started && started.value().error.empty()) return true;
     const bool ended = started ? started.value().os_error == ESRCH
                                : started.error().code == ErrorCode::kNotFound;  // hung up
