@@ -96,6 +96,13 @@ class CrashTest : public ::testing::Test {
         return static_cast<size_t>(std::distance(begin(it), end(it)));
     }
 
+    void count_flats() {
+        flats_ = 0;
+        for (const auto& entry : std::filesystem::directory_iterator(dir_->file("store/layers"))) {
+            if (entry.path().extension() == ".flat") ++flats_;
+        }
+    }
+
     /// Does `work` in a child that dies before its n-th step; false: it came to its end.
     static bool killed_at(int n, const test::PowerCut* host, const std::function<void()>& work) {
         const pid_t child = ::fork();
@@ -275,11 +282,20 @@ TEST_F(CrashTest, Flatten) {
         [](Store& store) { EXPECT_OK(store.flatten(value_of(store.resolve("deep")).chain_id)); },
         [this](Store& store, bool) {
             ASSERT_OK(store.prune());
-            flats_ = 0;
-            for (const auto& entry :
-                 std::filesystem::directory_iterator(dir_->file("store/layers"))) {
-                if (entry.path().extension() == ".flat") ++flats_;
-            }
+            count_flats();
+        });
+}
+
+TEST_F(CrashTest, Join) {
+    kill_at_every_step(
+        [](Store& store) {
+            for (int i = 0; i < 4; ++i) ASSERT_OK(store.seal_top("box"));
+        },
+        [](Store& store) { EXPECT_OK(store.join(value_of(store.seal_top("box")).chain_id)); },
+        [this](Store& store, bool) {
+            ASSERT_OK(store.maintain(true));
+            ASSERT_OK(store.prune());
+            count_flats();
         });
 }
 

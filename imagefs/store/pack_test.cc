@@ -180,18 +180,73 @@ TEST_F(PackTest, AFlattenedFileGoesWithTheChainsThatNeedIt) {
     EXPECT_TRUE(std::filesystem::is_empty(root() + "/layers"));
 }
 
-TEST_F(PackTest, AChainIsNoLongerThanItMayBeThoughItIsFlattened) {
+TEST_F(PackTest, AChainIsNoLongerThanItMayBeUntilItsLayersAreJoined) {
     (void)value_of(store_.create_top("box", base_));
     for (uint64_t i = 1; i < kMaxChainLayers; ++i) {
         seal({{i, i}});
-        if (i % 64 == 0) {
-            ASSERT_OK(store_.maintain(false));
-        }
+        ASSERT_LE(value_of(store_.open_top("box")).layers.size(), Store::kMostOpenLayers + 1);
     }
-    ASSERT_OK(store_.maintain(false));
     EXPECT_FAILS(store_.seal_top("box"), kLimit, "no more are possible");
+    ASSERT_OK(store_.maintain(false));
+    const ChainId next = seal({{5, 500}});
+    EXPECT_EQ(value_of(store_.chain(next)).size(), 3U);
     const auto disk = open(value_of(store_.open_top("box")));
+    EXPECT_EQ(read_stamp(*disk, 0), 100U);
+    EXPECT_EQ(read_stamp(*disk, 5), 500U);
     EXPECT_EQ(read_stamp(*disk, kMaxChainLayers - 1), kMaxChainLayers - 1);
+}
+
+TEST_F(PackTest, AJoinedChainIsTheSameDiskAndSoIsWhatStandsOnItsLayers) {
+    (void)value_of(store_.create_top("box", base_));
+    std::vector<ChainId> chains{base_};
+    for (uint64_t i = 1; i <= 20; ++i) chains.push_back(seal({{0, i}, {20, 0}, {1000 + i, i}}));
+    (void)value_of(store_.create_top("clone", chains[10]));
+    const ChainId above = seal({{3, 33}});
+    const auto running = open(value_of(store_.open_top("box")));
+    ASSERT_OK(store_.join(chains[20]));
+    EXPECT_EQ(value_of(store_.chain(above)).size(), 3U);
+    EXPECT_EQ(value_of(store_.chain(chains[10])).size(), 11U) << "others are as they were";
+    EXPECT_FALSE(std::filesystem::exists(layer(chains[20]) + ".flat"));
+    EXPECT_TRUE(verify().damaged.empty());
+    ASSERT_OK(store_.join(chains[20]));  // a second time: nothing to do
+    const auto again = open(above);
+    const auto clone = open(value_of(store_.open_top("clone")));
+    for (const auto& disk : {running.get(), again.get()}) {
+        EXPECT_EQ(read_stamp(*disk, 0), 20U);
+        EXPECT_EQ(read_stamp(*disk, 3), 33U);
+        EXPECT_EQ(read_stamp(*disk, 1005), 5U);
+    }
+    EXPECT_EQ(read_stamp(*clone, 0), 10U);
+    EXPECT_EQ(read_stamp(*clone, 1015), 0U);
+}
+
+TEST_F(PackTest, LayersThatWereJoinedGoUnlessSomethingElseStandsOnThem) {
+    (void)value_of(store_.create_top("box", base_));
+    std::vector<ChainId> chains{base_};
+    for (uint64_t i = 1; i <= 5; ++i) chains.push_back(seal({{i, i}}));
+    (void)value_of(store_.create_top("clone", chains[2]));
+    ASSERT_OK(store_.join(chains[5]));
+    ASSERT_OK(store_.prune());
+    for (const size_t i : {1U, 2U, 5U}) EXPECT_TRUE(std::filesystem::exists(layer(chains[i]))) << i;
+    for (const size_t i : {3U, 4U}) EXPECT_FALSE(std::filesystem::exists(layer(chains[i]))) << i;
+    EXPECT_TRUE(verify().damaged.empty());
+}
+
+TEST_F(PackTest, WhatAnImageHasIsNotJoined) {
+    (void)value_of(store_.create_top("box", base_));
+    seal({{1, 1}});
+    const ChainId image = seal({{2, 2}});
+    put("app:1", image);
+    ASSERT_OK(store_.join(image));
+    EXPECT_EQ(value_of(store_.chain(image)).size(), 3U);
+    for (uint64_t i = 0; i < 5; ++i) seal({{3, i}});
+    const ChainId head = seal({{4, 4}});
+    ASSERT_OK(store_.join(head));
+    const auto records = value_of(store_.chain(head));
+    ASSERT_EQ(records.size(), 4U);
+    EXPECT_EQ(records[2].chain_id, image);
+    EXPECT_EQ(read_stamp(*open(head), 2), 2U);
+    EXPECT_EQ(read_stamp(*open(head), 3), 4U);
 }
 
 TEST_F(PackTest, ADamagedLayerIsPutAsideAndAnotherPullHealsIt) {

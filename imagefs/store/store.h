@@ -181,11 +181,20 @@ class Store {
     /// Files of a chain that are opened: more than these are bounded by flatten().
     static constexpr size_t kMaxOpenLayers = 32;
     static constexpr size_t kKeptLayers = 16;
+    /// seal_top() doesn't leave it to the background any more.
+    static constexpr size_t kMostOpenLayers = 100;
     /// Opens of the chain will use its kKeptLayers lowest files and one more, which has all that is
     /// above. No error if it consists of that few already. The layers themselves stay.
     [[nodiscard]] Status flatten(const ChainId& chain_id);
-    /// Packs what is sealed, flattens what is deep: background work, which may be killed at any
-    /// moment. If another process is at it: waits for it first, or leaves all to it.
+    /// Layers that were sealed one on the other, and that no image has: more than these are made
+    /// one by maintain(), so that a container may be sealed as often as it wants.
+    static constexpr size_t kMaxOwnLayers = 64;
+    /// Makes one layer of all of a chain's that no image has. The chain keeps its ID, its content
+    /// and whatever stands on it; those between become garbage, unless they have a top or a chain
+    /// of their own on them. Nothing happens to what is open.
+    [[nodiscard]] Status join(const ChainId& chain_id);
+    /// Packs what is sealed, joins and flattens what is deep: background work, which may be killed
+    /// at any moment. If another process is at it: waits for it first, or leaves all to it.
     [[nodiscard]] Status maintain(bool wait);
 
     // Images
@@ -229,7 +238,12 @@ class Store {
     [[nodiscard]] Result<DamagedLayer> put_aside(const LayerRecord& record, Error why);
     [[nodiscard]] Result<std::vector<LayerRecord>> all_layers();
     [[nodiscard]] Status pack_all();
+    [[nodiscard]] Status join_all();
     [[nodiscard]] Status flatten_all();
+    [[nodiscard]] Status write_flat(std::span<const LayerFile> layers, size_t kept);
+    [[nodiscard]] Result<size_t> kept_by_join(const ChainId& chain_id);
+    [[nodiscard]] Status take_joined(const ChainId& chain_id);
+    [[nodiscard]] Status finish_joins();
     [[nodiscard]] Status forget_flat(const ChainId& chain_id);
     [[nodiscard]] Result<Fd> open_part(const Part& part) const;
     [[nodiscard]] Result<std::vector<LayerFile>> open_parts(const ChainId& chain_id);

@@ -251,6 +251,10 @@ Result<DiskFiles> Store::open_chain(const ChainId& name) {
                 TRY(forget_flat(part.chain_id));
                 break;
             }
+            if (!fd && fd.error().code == ErrorCode::kNotFound) {
+                TRY_ASSIGN(const std::vector<LayerRecord> now, chain(chain_id));
+                if (now.size() != records.size()) break;  // its layers were joined
+            }
             TRY_ASSIGN(Fd opened, std::move(fd));
             files.layers.push_back(std::move(opened));
         }

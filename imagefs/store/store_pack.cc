@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <set>
 #include <utility>
 
@@ -110,20 +111,98 @@ Status Store::flatten(const ChainId& name) {
     TRY_ASSIGN(const ChainId chain_id, local_id(name));
     TRY_ASSIGN(const std::vector<LayerFile> layers, open_parts(chain_id));
     if (layers.size() <= kKeptLayers + 1) return ok();
+    return write_flat(layers, kKeptLayers);
+}
+
+/// Of all but the `kept` lowest.
+Status Store::write_flat(std::span<const LayerFile> layers, size_t kept) {
     LayerIdentity identity = layers.back().info().identity;
-    identity.parent = layers[kKeptLayers - 1].info().identity.chain_id;
+    identity.parent = layers[kept - 1].info().identity.chain_id;
     identity.diff_id = Digest{};
     BlockMap touched(identity.virtual_blocks);
-    for (size_t i = kKeptLayers; i < layers.size(); ++i) touch(touched, layers[i].extents());
-    TRY_ASSIGN(DiskFiles files, open_chain(chain_id));
+    for (const LayerFile& layer : layers.subspan(kept)) touch(touched, layer.extents());
+    TRY_ASSIGN(DiskFiles files, open_chain(identity.chain_id));
     TRY_ASSIGN(const std::unique_ptr<LayeredDisk> ours, LayeredDisk::open(std::move(files)));
-    TRY(write_packed(identity, touched, *ours, part_path({chain_id, true})));
-    TRY_ASSIGN(Statement insert, db_.prepare("INSERT INTO flats VALUES (?, ?) ON CONFLICT "
-                                             "(chain_id) DO UPDATE SET base = excluded.base"));
-    insert.bind(0, chain_id.hex());
+    TRY(forget_flat(identity.chain_id));  // one of another base
+    TRY(write_packed(identity, touched, *ours, part_path({identity.chain_id, true})));
+    TRY_ASSIGN(Statement insert, db_.prepare("INSERT INTO flats VALUES (?, ?)"));
+    insert.bind(0, identity.chain_id.hex());
     insert.bind(1, identity.parent->hex());
     TRY(insert.run());
-    return make_index(chain_id);
+    return make_index(identity.chain_id);
+}
+
+Status Store::join(const ChainId& chain_id) {
+    {
+        TRY_ASSIGN(const Fd lease_fd, lease());
+        TRY_ASSIGN(const size_t kept, kept_by_join(chain_id));
+        if (kept == 0) return ok();
+        TRY_ASSIGN(const std::vector<LayerRecord> records, chain(chain_id));
+        std::vector<LayerFile> layers;
+        for (const LayerRecord& record : records) {
+            const Part part{record.chain_id, false};
+            TRY_ASSIGN(Fd fd, open_part(part));
+            TRY_ASSIGN(LayerFile layer, LayerFile::open(std::move(fd), part_path(part)));
+            layers.push_back(std::move(layer));
+        }
+        TRY(write_flat(layers, kept));
+    }
+    TRY(take_joined(chain_id));
+    return finish_joins();
+}
+
+/// How many layers stay as they are below the one that a chain's others are to become; 0: none are
+/// to be joined. What an image has isn't touched.
+Result<size_t> Store::kept_by_join(const ChainId& chain_id) {
+    TRY_ASSIGN(const std::vector<ChainId> of_images,
+               chain_ids("WITH RECURSIVE c(id) AS (SELECT chain_id FROM images UNION "
+                         "SELECT l.parent FROM c JOIN layers l ON l.chain_id = c.id "
+                         "WHERE l.parent IS NOT NULL) SELECT id FROM c"));
+    const std::set<ChainId> images(of_images.begin(), of_images.end());
+    TRY_ASSIGN(const std::vector<LayerRecord> records, chain(chain_id));
+    if (!records.back().diff_id.is_null() || images.contains(chain_id)) return size_t{0};
+    size_t kept = records.size() - 1;
+    while (kept > 1 && !images.contains(records[kept - 1].chain_id)) --kept;
+    return records.size() - kept > 1 ? kept : 0;
+}
+
+/// The chain gets its flattened file's parent. Alone, as a prune is: who seals, packs or makes an
+/// image has looked at the chain. If somebody does, it is done another time: until then it is
+/// flattened, as others are.
+Status Store::take_joined(const ChainId& chain_id) {
+    const std::string path = root_ + "/lease";
+    TRY_ASSIGN(const Fd lease_fd, open_file(path, O_RDWR | O_CREAT, 0600));
+    TRY_ASSIGN(const bool alone, lock_file(lease_fd.get(), LOCK_EX | LOCK_NB, path));
+    TRY_ASSIGN(const size_t kept, kept_by_join(chain_id));
+    if (!alone || kept == 0) return ok();
+    TRY_ASSIGN(const std::vector<LayerRecord> records, chain(chain_id));
+    const Part part{chain_id, true};
+    TRY_ASSIGN(Fd fd, open_part(part));
+    TRY_ASSIGN(const LayerFile flat, LayerFile::open(std::move(fd), part_path(part)));
+    if (flat.info().identity.parent != records[kept - 1].chain_id) return ok();
+    return db_.durable_transaction([&]() -> Status {
+        TRY_ASSIGN(Statement update, db_.prepare("UPDATE layers SET parent = ?, form = 0, "
+                                                 "size_bytes = ? WHERE chain_id = ?"));
+        update.bind(0, records[kept - 1].chain_id.hex());
+        update.bind(1, static_cast<int64_t>(flat.info().file_bytes));
+        update.bind(2, chain_id.hex());
+        return update.run();
+    });
+}
+
+/// A flattened file that has its layer's own parent is to be the layer's file.
+Status Store::finish_joins() {
+    TRY_ASSIGN(const std::vector<ChainId> joined,
+               chain_ids("SELECT f.chain_id FROM flats f JOIN layers l "
+                         "ON l.chain_id = f.chain_id WHERE f.base = l.parent"));
+    for (const ChainId& chain_id : joined) {
+        const Status renamed = rename_file(part_path({chain_id, true}), layer_path(chain_id));
+        if (!renamed && renamed.error().os_errno != ENOENT) return renamed;  // else it was already
+        TRY(sync_dir(root_ + "/layers"));
+        TRY(forget_flat(chain_id));
+        TRY(make_index(chain_id));
+    }
+    return ok();
 }
 
 Status Store::forget_flat(const ChainId& chain_id) {
@@ -148,7 +227,9 @@ Status Store::maintain(bool wait) {
     TRY_ASSIGN(const Fd fd, open_file(path, O_RDWR | O_CREAT, 0600));
     TRY_ASSIGN(const bool mine, lock_file(fd.get(), wait ? LOCK_EX : LOCK_EX | LOCK_NB, path));
     if (!mine) return ok();
+    TRY(finish_joins());
     TRY(pack_all());
+    TRY(join_all());
     return flatten_all();
 }
 
@@ -165,6 +246,21 @@ Status Store::pack_all() {
                 log(LogLevel::kWarn, "layer {} isn't packed: {}", chain_id.to_string(),
                     packed.error().message);
             }
+        }
+    }
+    return ok();
+}
+
+Status Store::join_all() {
+    TRY_ASSIGN(const std::vector<ChainId> heads, chain_ids("SELECT DISTINCT chain_id FROM tops"));
+    for (const ChainId& head : heads) {
+        TRY_ASSIGN(const std::vector<LayerRecord> records, chain(head));
+        if (records.size() <= kMaxOwnLayers) continue;
+        TRY_ASSIGN(const size_t kept, kept_by_join(head));
+        if (kept == 0 || records.size() - kept <= kMaxOwnLayers) continue;
+        if (Status joined = join(head); !joined) {
+            log(LogLevel::kWarn, "the layers of chain {} aren't joined: {}", head.to_string(),
+                joined.error().message);
         }
     }
     return ok();

@@ -120,8 +120,15 @@ Result<SealedTop> Store::seal_top(std::string_view id) {
     // Of the chain, not of the fewer files that it may have been flattened to.
     TRY_ASSIGN(const std::vector<LayerRecord> records, chain(s.row.chain_id));
     if (records.size() >= kMaxChainLayers) {
-        return Error{ErrorCode::kLimit, fmt::format("disk {} has {} layers; no more are possible",
-                                                    id, kMaxChainLayers)};
+        return Error{ErrorCode::kLimit,
+                     fmt::format("disk {} has {} layers; no more are possible until those that no "
+                                 "image has are joined (drupe system maintain)",
+                                 id, kMaxChainLayers)};
+    }
+    // If the background's work is late: what a machine takes in one message is bounded.
+    if (s.old.layers.size() >= kMostOpenLayers) {
+        TRY(flatten(s.row.chain_id));
+        TRY_ASSIGN(s.old, open_chain(s.row.chain_id));
     }
     TRY(open_top_files(id, s.row.serial, 0, s.old));
     s.data_path = top_file(id, "data", s.row.serial);

@@ -9,6 +9,8 @@
 namespace drupe::imagefs {
 
 Status Store::verify(const ChainId& name) {
+    TRY_ASSIGN(const Fd lease_fd, lease());
+    TRY(finish_joins());
     TRY_ASSIGN(const ChainId chain_id, local_id(name));
     TRY_ASSIGN(const std::vector<LayerRecord> records, chain(chain_id));
     VerifyReport report;
@@ -96,6 +98,7 @@ Result<DamagedLayer> Store::put_aside(const LayerRecord& record, Error why) {
 Result<VerifyReport> Store::verify_all(
     const std::function<void(uint64_t done_bytes, uint64_t total_bytes)>& progress) {
     TRY_ASSIGN(const Fd lease_fd, lease());
+    TRY(finish_joins());
     TRY_ASSIGN(const std::vector<LayerRecord> records, all_layers());
     uint64_t total = 0;
     uint64_t done = 0;
