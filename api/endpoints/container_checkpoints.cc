@@ -33,6 +33,7 @@ Status create_checkpoint(const Call& call) {
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(const engine::Container container, engine->find(call.id()));
     TRY(engine->create_checkpoint(container.id, request));
+    call.daemon.maintenance.ask();
     publish(call, container, "checkpoint");
     return call.answer(201);
 }

@@ -41,6 +41,7 @@ Status fork_container(const Call& call) {
     TRY_ASSIGN(const engine::ForkRequest request, request_of(call));
     TRY_ASSIGN(auto engine, call.daemon.engines.borrow());
     TRY_ASSIGN(engine::Forked forked, engine->fork(call.id(), request));
+    call.daemon.maintenance.ask();
     std::list<daemon::Supervisor::Claim> claims;  // a scan doesn't watch them, too
     for (const engine::Machine& machine : forked.clones)
         claims.emplace_back(call.daemon.supervisor, machine.container.id);
