@@ -96,10 +96,17 @@ void Container::on_hello(const protocol::Hello& hello) {
     root.reserved_bytes = reserved_bytes.value();
     // One after the other without waiting: the guest carries them out in this order.
     order(root, "mount the root disk");
-    order(config_.identity, "set the identity");
+    order(identity_now(), "set the identity");
     auto status = agent_->order(config_.workload, kOrderLimit,
                                 [this](const Status& answer) { on_started(answer); });
     if (!status) end("not-started", kCannotStart, status.error().message);
+}
+
+/// With this moment's time: some has gone by since the engine knew it.
+protocol::Identity Container::identity_now() const {
+    protocol::Identity identity = config_.identity;
+    if (identity.realtime_ns != 0) identity.realtime_ns = Timeline::now_ns(CLOCK_REALTIME);
+    return identity;
 }
 
 /// The guest is as every container's is before it is told which it is. What the kernel still has to

@@ -87,6 +87,7 @@ class Container {
     enum class State : uint8_t { kBooting, kStarting, kRunning, kStopping, kEnded };
 
     void on_hello(const protocol::Hello& hello);
+    [[nodiscard]] protocol::Identity identity_now() const;
     void save_template();
     void on_started(const Status& status);
     void on_exited(const protocol::Exited& exit);

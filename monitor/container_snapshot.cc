@@ -129,7 +129,7 @@ void Container::adopt() {
     if (!state) return end("vmm-error", kCannotStart, state.error().message);
     const auto ignore = [](const Status&) {};
     agent_->expect_session(protocol::kWorkloadSession);
-    order(config_.identity, "take its identity");
+    order(identity_now(), "take its identity");
     for (const uint32_t id : state.value().execs) {
         agent_->expect_session(id);
         next_session_ = std::max(next_session_, id + 1);
