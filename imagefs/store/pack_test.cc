@@ -180,19 +180,27 @@ TEST_F(PackTest, AFlattenedFileGoesWithTheChainsThatNeedIt) {
     EXPECT_TRUE(std::filesystem::is_empty(root() + "/layers"));
 }
 
-TEST_F(PackTest, AChainIsNoLongerThanItMayBeUntilItsLayersAreJoined) {
+TEST_F(PackTest, ATopIsSealedAsOftenAsOneWants) {
     (void)value_of(store_.create_top("box", base_));
-    for (uint64_t i = 1; i < kMaxChainLayers; ++i) {
-        seal({{i, i}});
+    constexpr uint64_t kSeals = 300;
+    ChainId head;
+    for (uint64_t i = 1; i <= kSeals; ++i) {
+        head = seal({{5, i}, {1000 + i, i}});
         ASSERT_LE(value_of(store_.open_top("box")).layers.size(), Store::kMostOpenLayers + 1);
     }
-    EXPECT_FAILS(store_.seal_top("box"), kLimit, "no more are possible");
+    EXPECT_LE(value_of(store_.chain(head)).size(), kMaxChainLayers / 2 + 1);
     ASSERT_OK(store_.maintain(false));
-    const ChainId next = seal({{5, 500}});
-    EXPECT_EQ(value_of(store_.chain(next)).size(), 3U);
     const auto disk = open(value_of(store_.open_top("box")));
     EXPECT_EQ(read_stamp(*disk, 0), 100U);
-    EXPECT_EQ(read_stamp(*disk, 5), 500U);
+    EXPECT_EQ(read_stamp(*disk, 5), kSeals);
+    for (uint64_t i = 1; i <= kSeals; ++i) ASSERT_EQ(read_stamp(*disk, 1000 + i), i);
+}
+
+TEST_F(PackTest, AChainOfImagesIsNoLongerThanItMayBe) {
+    (void)value_of(store_.create_top("box", base_));
+    for (uint64_t i = 1; i < kMaxChainLayers; ++i) put("app", seal({{i, i}}));
+    EXPECT_FAILS(store_.seal_top("box"), kLimit, "no more are possible");
+    const auto disk = open(value_of(store_.open_top("box")));
     EXPECT_EQ(read_stamp(*disk, kMaxChainLayers - 1), kMaxChainLayers - 1);
 }
 

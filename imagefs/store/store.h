@@ -157,7 +157,7 @@ class Store {
     /// (kConflict): a running machine closes its disk first (LayeredDisk::close(), then its
     /// destructor, which lets go of the lock). A top that wasn't closed is recovered first. The
     /// id's chain has moved on durably when this returns; if it fails, open_top() gives the old
-    /// top, unchanged. kLimit: the chain is kMaxChainLayers long.
+    /// top, unchanged. kLimit: images have kMaxChainLayers of it.
     ///
     /// The new layer belongs to the top alone until put_image() or another top names it.
     [[nodiscard]] Result<SealedTop> seal_top(std::string_view id);
@@ -238,6 +238,7 @@ class Store {
     [[nodiscard]] Result<DamagedLayer> put_aside(const LayerRecord& record, Error why);
     [[nodiscard]] Result<std::vector<LayerRecord>> all_layers();
     [[nodiscard]] Status pack_all();
+    [[nodiscard]] Status make_room(std::string_view id);
     [[nodiscard]] Status join_all();
     [[nodiscard]] Status flatten_all();
     [[nodiscard]] Status write_flat(std::span<const LayerFile> layers, size_t kept);

@@ -111,7 +111,16 @@ Status Store::commit(const Sealing& s) {
     });
 }
 
+/// What the background does by the way, if it is late.
+Status Store::make_room(std::string_view id) {
+    TRY_ASSIGN(const TopRow row, top_row(id));
+    TRY_ASSIGN(const std::vector<LayerRecord> records, chain(row.chain_id));
+    if (records.size() < kMaxChainLayers / 2) return ok();
+    return join(row.chain_id);
+}
+
 Result<SealedTop> Store::seal_top(std::string_view id) {
+    TRY(make_room(id));                      // without a lease
     TRY_ASSIGN(const Fd lease_fd, lease());  // the new layer is no garbage before its row is there
     Sealing s;
     s.id = id;
@@ -121,11 +130,10 @@ Result<SealedTop> Store::seal_top(std::string_view id) {
     TRY_ASSIGN(const std::vector<LayerRecord> records, chain(s.row.chain_id));
     if (records.size() >= kMaxChainLayers) {
         return Error{ErrorCode::kLimit,
-                     fmt::format("disk {} has {} layers; no more are possible until those that no "
-                                 "image has are joined (drupe system maintain)",
-                                 id, kMaxChainLayers)};
+                     fmt::format("disk {} has {} layers of images; no more are possible", id,
+                                 kMaxChainLayers)};
     }
-    // If the background's work is late: what a machine takes in one message is bounded.
+    // What a machine takes in one message is bounded.
     if (s.old.layers.size() >= kMostOpenLayers) {
         TRY(flatten(s.row.chain_id));
         TRY_ASSIGN(s.old, open_chain(s.row.chain_id));
