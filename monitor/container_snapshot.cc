@@ -6,6 +6,7 @@
 #include "base/codec.h"
 #include "base/log.h"
 #include "monitor/container.h"
+#include "monitor/snapshot_refused.h"
 
 namespace drupe {
 namespace {
@@ -126,7 +127,9 @@ std::string Container::describe_state() const {
 /// somebody of its own. Programs beside it, whose clients are the other machine's, are killed.
 void Container::adopt() {
     const auto state = decode(host_.container_state());
-    if (!state) return end("vmm-error", kCannotStart, state.error().message);
+    if (!state) {
+        return end("vmm-error", kCannotStart, Error(state.error()).wrap(kSnapshotRefused).message);
+    }
     const auto ignore = [](const Status&) {};
     agent_->expect_session(protocol::kWorkloadSession);
     order(identity_now(), "take its identity");

@@ -13,6 +13,7 @@
 #include "devices/serial/serial.h"
 #include "devices/virtio_rng/virtio_rng.h"
 #include "imagefs/store/layered_disk.h"
+#include "monitor/snapshot_refused.h"
 #include "monitor/storage_limit.h"
 #include "vmm/panic_text.h"
 
@@ -67,7 +68,7 @@ Result<std::unique_ptr<Machine>> Machine::create(EventLoop& loop, const MonitorC
     if (config.restore.given()) {
         auto restored = build(loop, config, timeline, kvm, Origin::kSnapshot);
         if (restored) return restored;
-        if (config.kernel_fd < 0) return restored;
+        if (config.kernel_fd < 0) return std::move(restored).error().wrap(kSnapshotRefused);
         log(LogLevel::kWarn, "the template can't be used, the machine boots: {}",
             restored.error().message);
         timeline.mark("template_refused");

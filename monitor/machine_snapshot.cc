@@ -1,4 +1,6 @@
 // A machine's way into a snapshot's two files, and out of them.
+#include <fmt/core.h>
+
 #include <memory>
 #include <utility>
 
@@ -104,6 +106,11 @@ Status Machine::restore() {
                    find_section(sections, section_of(*transport), kDeviceSectionVersion));
         Decoder in(device);
         TRY(transport->restore(in));
+        if (!in.at_end()) {
+            return Error{
+                ErrorCode::kCorrupt,
+                fmt::format("section {}: there are bytes behind its end", section_of(*transport))};
+        }
     }
     // It has booted: nobody needs these.
     const Fd kernel(config_.kernel_fd);

@@ -84,7 +84,9 @@ Status start(const Call& call, engine::Engine& engine, const Container& containe
         return ok();
     }
     TRY_ASSIGN(const engine::Ended ended, call.daemon.supervisor.conclude(std::move(machine)));
-    if (ended.record.reason != "not-started") return ok();  // it has run, and is over already
+    const bool failed = ended.record.reason == "not-started" ||
+                        (ended.record.reason == "vmm-error" && ended.record.started_at_ns == 0);
+    if (!failed) return ok();  // it has run, and is over already
     return explain_start(container, ended.record);
 }
 

@@ -180,7 +180,12 @@ Result<imagefs::DiskFiles> Engine::roll_back(Container& container, StartRequest&
     const SavedMachines saved(options_.paths.snapshots_dir());
     TRY_ASSIGN(const Kept from, kept(container, request.checkpoint));
     TRY(check_version(from.machine));
-    TRY(saved.check(from.id, from.machine));  // before its own disk is gone
+    if (Status whole = saved.check(from.id, from.machine); !whole) {  // before its own disk is gone
+        return std::move(whole).error().wrap(
+            fmt::format("checkpoint {} is damaged (remove it; a start without it boots, from the "
+                        "disk as it is)",
+                        from.machine.name));
+    }
     TRY_ASSIGN(request.snapshot, saved.open(from.id));
     container.config.memory_bytes = from.machine.memory_bytes;
     container.config.nano_cpus = from.machine.nano_cpus;

@@ -1,0 +1,234 @@
+// Snapshots whose files were damaged, as a user meets them: an error that says what is wrong and
+// what to do, and a container that starts without.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include "base/crc32c.h"
+#include "tests/boot/running.h"
+#include "vmm/snapshot/memory_file.h"
+#include "vmm/snapshot/state_file.h"
+#include "vmm/snapshot/vm_state.h"
+
+namespace drupe::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using Strings = std::vector<std::string>;
+using Sections = std::vector<StateSection>;
+
+std::string read_file(const fs::path& path) {
+    std::ifstream in(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+}
+void write_file(const fs::path& path, const std::string& bytes) {
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
+
+/// The folder that speaks of a container, or of none: a live image's.
+fs::path saved_by(const std::string& id) {
+    const char* const named = std::getenv("DRUPE_ROOT");
+    const std::string root = named != nullptr ? named : "/var/lib/drupe";
+    for (const auto& entry : fs::directory_iterator(root + "/snapshots"))
+        if (read_file(entry.path() / "machine.json").find("\"container\":\"" + id + "\"") !=
+            std::string::npos)
+            return entry.path();
+    ADD_FAILURE() << "nothing was saved";
+    return {};
+}
+
+/// A container that has the snapshot `ready`.
+class DamageTest : public ::testing::Test {
+  protected:
+    DamageTest() : parent_("while :; do sleep 1000 & wait; done", {"--memory", "64m"}) {
+        in(parent_.id(), "echo base | tee /file > /dev/shm/file; sync");
+        EXPECT_EQ(drupe({"snapshot", "create", parent_.id(), "ready"}).exit_code, 0);
+        folder_ = saved_by(parent_.id());
+        good_ = read_file(folder_ / "state");
+        EXPECT_FALSE(good_.empty());
+        const auto sections = decode_state_file(good_);
+        EXPECT_TRUE(sections);
+        if (sections) sections_ = sections.value();
+    }
+
+    [[nodiscard]] const std::string& id() const { return parent_.id(); }
+    [[nodiscard]] fs::path memory() const { return folder_ / "memory"; }
+    void put(const std::string& state) const { write_file(folder_ / "state", state); }
+    void put(const Sections& sections) const { put(encode_state_file(sections)); }
+
+    /// Going back to it fails, says why, and damages nothing else.
+    void expect_refused(const std::string& why) const {
+        const Outcome back = drupe({"rollback", id(), "ready"});
+        EXPECT_NE(back.exit_code, 0);
+        EXPECT_NE(back.err.find(why), std::string::npos) << "not '" << why << "': " << back.err;
+        EXPECT_NE(back.err.find("a start without it boots"), std::string::npos) << back.err;
+        EXPECT_EQ(trim(drupe({"inspect", "-f", "{{.State.Running}}", id()}).out), "false");
+    }
+    void expect_usable() const {
+        put(good_);
+        const Outcome back = drupe({"rollback", id(), "ready"});
+        EXPECT_EQ(back.exit_code, 0) << back.err;
+        EXPECT_EQ(in(id(), "cat /file /dev/shm/file"), "base\nbase\n");
+    }
+    /// A section's bytes and version are changed; its checksum is right.
+    void change(const std::string& name, const std::function<void(StateSection&)>& to) const {
+        Sections sections = sections_;
+        for (StateSection& section : sections)
+            if (section.name == name) to(section);
+        put(sections);
+    }
+
+    Parent parent_;
+    fs::path folder_;
+    std::string good_;
+    Sections sections_;
+};
+
+TEST_F(DamageTest, AStateThatIsCutOrHasAFlippedBitIsRefusedByThePartsName) {
+    ASSERT_GE(sections_.size(), 5U);
+    constexpr size_t kHeader = 24;
+    size_t at = kHeader + sections_.size() * 48 + 4;
+    const auto flipped = [&](size_t where) {
+        std::string bytes = good_;
+        bytes[where] = static_cast<char>(bytes[where] ^ 0x10);
+        return bytes;
+    };
+    for (const size_t size : {size_t{0}, size_t{8}, kHeader, at - 1}) {
+        put(good_.substr(0, size));
+        expect_refused("header: cut short");
+    }
+    for (const size_t where : {size_t{0}, size_t{8}, kHeader + 40, at - 1}) {
+        put(flipped(where));
+        expect_refused("header: ");
+    }
+    for (const StateSection& section : sections_) {
+        const size_t size = section.bytes.size();
+        if (size == 0) continue;
+        SCOPED_TRACE(section.name);
+        for (const size_t kept : {size_t{0}, size - 1}) {
+            put(good_.substr(0, at + kept));
+            expect_refused("section " + section.name + ": cut short");
+        }
+        put(flipped(at + size / 2));
+        expect_refused("section " + section.name + ": its checksum is wrong");
+        at += size;
+    }
+    put(good_ + "x");
+    expect_refused("1 bytes are behind the last section");
+    std::string newer = good_;
+    newer[8] = 2;
+    const size_t summed = kHeader + sections_.size() * 48;
+    const uint32_t crc = crc32c(std::as_bytes(std::span(newer).first(summed)));
+    newer.replace(summed, sizeof crc, reinterpret_cast<const char*>(&crc), sizeof crc);
+    put(newer);
+    expect_refused("format version 2");
+    expect_usable();
+}
+
+TEST_F(DamageTest, AMemoryOfAnotherLengthIsRefused) {
+    const auto size = fs::file_size(memory());
+    const fs::path kept = memory().string() + ".kept";
+    fs::copy_file(memory(), kept);
+    for (const auto other : {uintmax_t{0}, uintmax_t{4096}, size / 2, size - 1, size + 1}) {
+        fs::resize_file(memory(), other);
+        expect_refused(std::to_string(other) + " bytes");
+    }
+    fs::rename(kept, memory());
+    expect_usable();
+}
+
+// What the monitor alone can tell.
+TEST_F(DamageTest, AStateThatLiesIsRefusedByTheMonitor) {
+    for (const StateSection& section : sections_) {
+        SCOPED_TRACE(section.name);
+        change(section.name, [](StateSection& s) { s.version = 99; });
+        expect_refused("section " + section.name + ": version 99");
+        change(section.name, [](StateSection& s) { s.bytes.pop_back(); });
+        expect_refused("");
+        change(section.name, [](StateSection& s) { s.bytes += "x"; });
+        expect_refused("");
+        if (section.name == "container") continue;  // a template has none: it would boot
+        change(section.name, [](StateSection& s) { s.name = "other"; });
+        expect_refused("there is no section " + section.name);
+    }
+    change(std::string(kVmSection), [](StateSection& s) {
+        VmState state = decode_vm_state(s.bytes).value();
+        for (kvm_cpuid_entry2& leaf : state.vcpus[0].cpuid)
+            if (leaf.function == 7 && leaf.index == 0) leaf.ebx |= 1U << 16;
+        s.bytes = encode_vm_state(state);
+    });
+    expect_refused("this host lacks the bits 0x10000");
+    change(std::string(kVmSection), [](StateSection& s) {
+        VmState state = decode_vm_state(s.bytes).value();
+        state.vcpus.push_back(state.vcpus[0]);
+        s.bytes = encode_vm_state(state);
+    });
+    expect_refused("of a machine with 2 vCPUs");
+    change(std::string(kMemorySection), [](StateSection& s) {
+        MemoryPages pages = decode_memory_pages(s.bytes).value();
+        pages.total += 1;
+        s.bytes = encode_memory_pages(pages);
+    });
+    expect_refused("memory file: it is of a machine with");
+    EXPECT_EQ(drupe({"start", id()}).exit_code, 0) << "without it";
+    EXPECT_EQ(in(id(), "ls /file"), "/file\n");
+    expect_usable();
+}
+
+TEST_F(DamageTest, NewContainersOfOneSayWhatIsWrongAndBootTheNextTime) {
+    change(std::string(kVmSection), [](StateSection& s) { s.bytes.pop_back(); });
+    const Outcome run = drupe({"run", "-d", "--name", "new", "--from-snapshot", id() + ":ready"});
+    EXPECT_EQ(run.exit_code, 125);
+    EXPECT_NE(run.err.find("section machine: vCPU 0"), std::string::npos) << run.err;
+    EXPECT_NE(run.err.find("a start without it boots"), std::string::npos) << run.err;
+    EXPECT_EQ(drupe({"start", "new"}).exit_code, 0);
+    EXPECT_EQ(in("new", "cat /file; ls /dev/shm"), "base\n");
+    EXPECT_EQ(in(id(), "cat /dev/shm/file"), "base\n") << "its parent goes on";
+    EXPECT_EQ(drupe({"rm", "-f", "new"}).exit_code, 0);
+}
+
+// Its pages have no checksums: what is wrong in them is the guest's own trouble.
+TEST_F(DamageTest, FlippedBitsInMemoryHarmTheirGuestAlone) {
+    const auto pages = fs::file_size(memory()) / 4096;
+    for (unsigned round = 0; round < 3; ++round) {
+        {
+            std::fstream file(memory(), std::ios::in | std::ios::out | std::ios::binary);
+            for (uint64_t i = 0; i < 2000; ++i) {
+                const uint64_t page = (i * 7919 + round * 104729) % pages;
+                file.seekp(static_cast<std::streamoff>(page * 4096 + i % 4096));
+                file.put(static_cast<char>(i));
+            }
+        }
+        (void)drupe({"rollback", id(), "ready"});  // it may come up or not
+        const Outcome other = drupe({"run", "--rm", "busybox", "echo", "fine"});
+        EXPECT_EQ(other.out, "fine\n") << other.err;
+    }
+    (void)drupe({"kill", id()});
+    const Outcome start = drupe({"start", id()});
+    EXPECT_EQ(start.exit_code, 0) << start.err;
+    EXPECT_EQ(in(id(), "echo alive"), "alive\n");
+}
+
+TEST(DamagedLiveImageTest, ItsContainerSaysSoAndBootsTheNextTime) {
+    Parent parent("echo here > /dev/shm/file; while :; do sleep 1000 & wait; done",
+                  {"--memory", "64m"});
+    ASSERT_TRUE(await_in(parent.id(), {"test", "-s", "/dev/shm/file"}));
+    ASSERT_EQ(drupe({"commit", "--live", parent.id(), "live:damaged"}).exit_code, 0);
+    fs::resize_file(saved_by("") / "state", 1000);
+    const Outcome run = drupe({"run", "-d", "--name", "live", "live:damaged"});
+    EXPECT_EQ(run.exit_code, 125);
+    EXPECT_NE(run.err.find("state file: "), std::string::npos) << run.err;
+    EXPECT_NE(run.err.find("a start without it boots"), std::string::npos) << run.err;
+    EXPECT_EQ(drupe({"start", "live"}).exit_code, 0);
+    EXPECT_EQ(in("live", "echo up"), "up\n");
+    EXPECT_EQ(drupe({"rm", "-f", "live"}).exit_code, 0);
+    EXPECT_EQ(drupe({"rmi", "live:damaged"}).exit_code, 0);
+}
+
+}  // namespace
+}  // namespace drupe::testing
