@@ -195,7 +195,7 @@ TEST_F(DamageTest, NewContainersOfOneSayWhatIsWrongAndBootTheNextTime) {
 // Its pages have no checksums: what is wrong in them is the guest's own trouble.
 TEST_F(DamageTest, FlippedBitsInMemoryHarmTheirGuestAlone) {
     const auto pages = fs::file_size(memory()) / 4096;
-    for (unsigned round = 0; round < 3; ++round) {
+    for (unsigned round = 0; round < static_cast<unsigned>(repetitions(1, 5)); ++round) {
         {
             std::fstream file(memory(), std::ios::in | std::ios::out | std::ios::binary);
             for (uint64_t i = 0; i < 2000; ++i) {
