@@ -10,7 +10,8 @@
 namespace drupe::daemon {
 namespace {
 
-constexpr int kLowestPriority = 19;
+/// Below everybody's, but not for ever: it has locks that seals wait for.
+constexpr int kLowPriority = 10;
 
 Status maintain(EnginePool& engines) {
     TRY_ASSIGN(auto engine, engines.borrow());
@@ -43,7 +44,7 @@ void Maintenance::ask() {
 }
 
 void Maintenance::work() {
-    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowestPriority);
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowPriority);
     for (;;) {
         {
             const MutexLock lock(mutex_);

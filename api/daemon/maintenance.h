@@ -7,7 +7,7 @@
 
 namespace drupe::daemon {
 
-/// Has the store compacted after what was sealed, in the background: one at a time, at the lowest
+/// Has the store compacted after what was sealed, in the background: one at a time, at a low
 /// priority. Any thread.
 class Maintenance {
   public:
