@@ -148,12 +148,16 @@ void Container::on_started(const Status& status) {
         return end("not-started", start_failure_status(status.error().os_errno),
                    status.error().message);
     }
+    workload_runs({});
+}
+
+void Container::workload_runs(Session::Offsets offsets) {
     state_ = State::kRunning;
     for (const auto& answer : std::exchange(starters_, {})) answer({});
     timeline_.mark("workload_started");
     count("workload_started");
     record_.started_at_ns = Timeline::now_ns(CLOCK_REALTIME);
-    if (auto opened = sessions_[protocol::kWorkloadSession]->open(); !opened)
+    if (auto opened = sessions_[protocol::kWorkloadSession]->open(offsets); !opened)
         end("vmm-error", kCannotStart, opened.error().message);
 }
 

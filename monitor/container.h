@@ -90,6 +90,7 @@ class Container {
     [[nodiscard]] protocol::Identity identity_now() const;
     void save_template();
     void on_started(const Status& status);
+    void workload_runs(Session::Offsets offsets);
     void on_exited(const protocol::Exited& exit);
     void on_lost(const Error& error);
     void on_workload_done(const control::ExitStatus& exit);

@@ -148,13 +148,8 @@ void Container::on_adopted(const Status& status, Session::Offsets offsets) {
     if (state_ != State::kStarting) return;
     if (!status && status.error().code == ErrorCode::kCorrupt) return on_lost(status.error());
     if (!status) return end("not-started", kCannotStart, status.error().message);
-    state_ = State::kRunning;
-    timeline_.mark("workload_started");
-    count("workload_started");
-    record_.started_at_ns = Timeline::now_ns(CLOCK_REALTIME);
-    if (auto opened = sessions_[protocol::kWorkloadSession]->open(offsets); !opened)
-        return end("vmm-error", kCannotStart, opened.error().message);
-    run_hooks();
+    workload_runs(offsets);
+    if (state_ == State::kRunning) run_hooks();
 }
 
 /// Nobody waits for them; drupe-init forgets them when they have ended (on_exited()).

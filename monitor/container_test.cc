@@ -160,6 +160,11 @@ class ContainerTest : public testing::Test {
             result = std::move(record);
             loop_->stop();
         });
+        control::Request started;
+        started.op = control::Op::kStarted;
+        started_.reset();
+        container_->handle(std::move(started),
+                           [this](const control::Reply& reply) { started_ = reply.error; });
         EXPECT_TRUE(container_->attach_agent(std::move(control.first)));
         std::thread guest([&, socket = std::make_shared<Fd>(std::move(control.second))] {
             FakeGuest fake(std::move(*socket));
@@ -179,6 +184,7 @@ class ContainerTest : public testing::Test {
     }
 
     Fd log_;
+    std::optional<std::string> started_;  // what who asks from the beginning is told
     MonitorConfig config_;
     FakeHost host_;
     Timeline timeline_;
@@ -194,6 +200,7 @@ TEST_F(ContainerTest, AWorkloadRunsItsOutputIsKeptAndTheGuestHalts) {
         guest.answer(Kind::kShutdown);
         guest.send(Kind::kHalted, 0, Shutdown{});
     });
+    EXPECT_EQ(started_, "");
     EXPECT_EQ(record.reason, "exited");
     EXPECT_EQ(record.status, 3U);
     EXPECT_EQ(record.error, "");
@@ -255,6 +262,7 @@ TEST_F(ContainerTest, AMachineThatGoesOnFromASnapshotIsSomebodyBeforeItsWorkload
         guest.answer(Kind::kShutdown);
         guest.send(Kind::kHalted, 0, Shutdown{});
     });
+    EXPECT_EQ(started_, "");
     EXPECT_EQ(record.reason, "exited");
     EXPECT_EQ(record.status, 4U);
     EXPECT_NE(record.started_at_ns, 0U);
@@ -333,6 +341,7 @@ TEST_F(ContainerTest, ASignalBeforeTheStartEndsWhatNeverRan) {
             container_->handle(std::move(request), [](const control::Reply&) {});
         });
     });
+    EXPECT_EQ(started_, "the container has ended");
     EXPECT_EQ(record.reason, "killed");
     EXPECT_EQ(record.status, 130U);
 }
