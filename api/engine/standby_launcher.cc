@@ -18,7 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr unsigned kFolderMode = 0700;
 constexpr std::string_view kPrefix = "standby-";
 
 class StandbyLauncher final : public MonitorLauncher {

@@ -96,7 +96,7 @@ const Call kForbiddenToAll[] = {
     {"socket", __NR_socket, AF_UNIX, SOCK_STREAM},
     {"connect", __NR_connect, -1},
     {"bind", __NR_bind, -1},
-    {"listen", __NR_listen, -1},
+    {"dup3 onto a descriptor that is used", __NR_dup3, 1, 5, 0},
     {"openat2", __NR_openat2},
     {"open_by_handle_at", __NR_open_by_handle_at},
     {"unlink", __NR_unlink},
