@@ -248,7 +248,9 @@ void Container::count(const char* mark) {
 
 void Container::handle(control::Request request, const ControlServer::Answer& answer) {
     using control::Op;
-    if (state_ == State::kEnded && request.op != Op::kStatus)
+    // Who waits for the workload's end is answered with it, a moment later.
+    const bool waits = request.op == Op::kWait && request.session == protocol::kWorkloadSession;
+    if (state_ == State::kEnded && request.op != Op::kStatus && !waits)
         return answer(error_reply({ErrorCode::kConflict, "the container has ended", ESRCH}));
     switch (request.op) {
         case Op::kStatus: {

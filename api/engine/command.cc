@@ -71,7 +71,9 @@ Result<bool> Engine::await_started(Machine& machine) {
     auto exit = machine.client.receive(machine.wait_id, kAnswerTimeout);
     if (exit && !exit.value().error.empty()) return refused_wait(exit.value());
     if (exit) machine.ended = std::move(exit).value();
-    if (!exit && exit.error().code != ErrorCode::kNotFound) return std::move(exit).error();
+    const bool later = !exit && (exit.error().code == ErrorCode::kNotFound ||
+                                 exit.error().code == ErrorCode::kLimit);  // it writes its disk out
+    if (!exit && !later) return std::move(exit).error();
     return false;
 }
 

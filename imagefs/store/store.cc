@@ -232,6 +232,7 @@ Result<PruneReport> Store::prune() {
     TRY_ASSIGN(const Fd lease_fd, open_file(path, O_RDWR | O_CREAT, 0600));
     TRY_ASSIGN(const bool alone, lock_file(lease_fd.get(), LOCK_EX | LOCK_NB, path));
     if (!alone) return report;
+    TRY(finish_joins());
     TRY(db_.transaction([&]() -> Status {
         TRY_ASSIGN(const std::vector<LayerRecord> unneeded, garbage());
         for (const LayerRecord& record : unneeded) {

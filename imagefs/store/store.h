@@ -241,6 +241,7 @@ class Store {
     [[nodiscard]] Status make_room(std::string_view id);
     [[nodiscard]] Status join_all();
     [[nodiscard]] Status flatten_all();
+    [[nodiscard]] Result<Fd> lock_flats() const;
     [[nodiscard]] Status write_flat(std::span<const LayerFile> layers, size_t kept);
     [[nodiscard]] Result<size_t> kept_by_join(const ChainId& chain_id);
     [[nodiscard]] Status take_joined(const ChainId& chain_id);

@@ -56,6 +56,7 @@ Status Store::pack(const ChainId& name) {
     TRY_ASSIGN(Fd fd, open_part(part));
     TRY_ASSIGN(const LayerFile layer, LayerFile::open(std::move(fd), part_path(part)));
     LayerIdentity identity = layer.info().identity;
+    if (identity.parent != record.parent) return ok();  // a join isn't finished: finish_joins()
     uint64_t size_bytes = layer.info().file_bytes;
     if (layer.info().form == LayerForm::kSparse) {
         identity.diff_id = record.diff_id;
@@ -114,8 +115,17 @@ Status Store::flatten(const ChainId& name) {
     return write_flat(layers, kKeptLayers);
 }
 
-/// Of all but the `kept` lowest.
+/// Held by whoever makes such a file or puts one in its layer's place; taken after the lease.
+Result<Fd> Store::lock_flats() const {
+    const std::string path = root_ + "/flat-lock";
+    TRY_ASSIGN(Fd lock, open_file(path, O_RDWR | O_CREAT, 0600));
+    TRY(lock_file(lock.get(), LOCK_EX, path));
+    return lock;
+}
+
+/// Of all but the `kept` lowest. One at a time: a chain has one such file, whatever its base.
 Status Store::write_flat(std::span<const LayerFile> layers, size_t kept) {
+    TRY_ASSIGN(const Fd lock, lock_flats());
     LayerIdentity identity = layers.back().info().identity;
     identity.parent = layers[kept - 1].info().identity.chain_id;
     identity.diff_id = Digest{};
@@ -125,7 +135,8 @@ Status Store::write_flat(std::span<const LayerFile> layers, size_t kept) {
     TRY_ASSIGN(const std::unique_ptr<LayeredDisk> ours, LayeredDisk::open(std::move(files)));
     TRY(forget_flat(identity.chain_id));  // one of another base
     TRY(write_packed(identity, touched, *ours, part_path({identity.chain_id, true})));
-    TRY_ASSIGN(Statement insert, db_.prepare("INSERT INTO flats VALUES (?, ?)"));
+    TRY_ASSIGN(Statement insert, db_.prepare("INSERT INTO flats VALUES (?, ?) ON CONFLICT "
+                                             "(chain_id) DO UPDATE SET base = excluded.base"));
     insert.bind(0, identity.chain_id.hex());
     insert.bind(1, identity.parent->hex());
     TRY(insert.run());
@@ -135,6 +146,7 @@ Status Store::write_flat(std::span<const LayerFile> layers, size_t kept) {
 Status Store::join(const ChainId& chain_id) {
     {
         TRY_ASSIGN(const Fd lease_fd, lease());
+        TRY(finish_joins());
         TRY_ASSIGN(const size_t kept, kept_by_join(chain_id));
         if (kept == 0) return ok();
         TRY_ASSIGN(const std::vector<LayerRecord> records, chain(chain_id));
@@ -147,8 +159,7 @@ Status Store::join(const ChainId& chain_id) {
         }
         TRY(write_flat(layers, kept));
     }
-    TRY(take_joined(chain_id));
-    return finish_joins();
+    return take_joined(chain_id);
 }
 
 /// How many layers stay as they are below the one that a chain's others are to become; 0: none are
@@ -166,9 +177,9 @@ Result<size_t> Store::kept_by_join(const ChainId& chain_id) {
     return records.size() - kept > 1 ? kept : 0;
 }
 
-/// The chain gets its flattened file's parent. Alone, as a prune is: who seals, packs or makes an
-/// image has looked at the chain. If somebody does, it is done another time: until then it is
-/// flattened, as others are.
+/// The chain gets its flattened file's parent, and its file. Alone, as a prune is: who seals, packs
+/// or makes an image has looked at the chain, and nobody may see the one without the other. If
+/// somebody does, it is done another time: until then it is flattened, as others are.
 Status Store::take_joined(const ChainId& chain_id) {
     const std::string path = root_ + "/lease";
     TRY_ASSIGN(const Fd lease_fd, open_file(path, O_RDWR | O_CREAT, 0600));
@@ -180,18 +191,21 @@ Status Store::take_joined(const ChainId& chain_id) {
     TRY_ASSIGN(Fd fd, open_part(part));
     TRY_ASSIGN(const LayerFile flat, LayerFile::open(std::move(fd), part_path(part)));
     if (flat.info().identity.parent != records[kept - 1].chain_id) return ok();
-    return db_.durable_transaction([&]() -> Status {
+    TRY(db_.durable_transaction([&]() -> Status {
         TRY_ASSIGN(Statement update, db_.prepare("UPDATE layers SET parent = ?, form = 0, "
                                                  "size_bytes = ? WHERE chain_id = ?"));
         update.bind(0, records[kept - 1].chain_id.hex());
         update.bind(1, static_cast<int64_t>(flat.info().file_bytes));
         update.bind(2, chain_id.hex());
         return update.run();
-    });
+    }));
+    return finish_joins();
 }
 
-/// A flattened file that has its layer's own parent is to be the layer's file.
+/// A flattened file that has its layer's own parent is to be the layer's file: what a join that was
+/// killed has left. With a lease.
 Status Store::finish_joins() {
+    TRY_ASSIGN(const Fd lock, lock_flats());
     TRY_ASSIGN(const std::vector<ChainId> joined,
                chain_ids("SELECT f.chain_id FROM flats f JOIN layers l "
                          "ON l.chain_id = f.chain_id WHERE f.base = l.parent"));
@@ -227,7 +241,10 @@ Status Store::maintain(bool wait) {
     TRY_ASSIGN(const Fd fd, open_file(path, O_RDWR | O_CREAT, 0600));
     TRY_ASSIGN(const bool mine, lock_file(fd.get(), wait ? LOCK_EX : LOCK_EX | LOCK_NB, path));
     if (!mine) return ok();
-    TRY(finish_joins());
+    {
+        TRY_ASSIGN(const Fd lease_fd, lease());
+        TRY(finish_joins());
+    }
     TRY(pack_all());
     TRY(join_all());
     return flatten_all();
