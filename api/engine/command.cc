@@ -69,11 +69,13 @@ Result<bool> Engine::await_started(Machine& machine) {
     if (!started && !ended) return started.error();
     if (!ended) return refused_wait(started.value());
     auto exit = machine.client.receive(machine.wait_id, kAnswerTimeout);
-    if (exit && !exit.value().error.empty()) return refused_wait(exit.value());
-    if (exit) machine.ended = std::move(exit).value();
-    const bool later = !exit && (exit.error().code == ErrorCode::kNotFound ||
-                                 exit.error().code == ErrorCode::kLimit);  // it writes its disk out
-    if (!exit && !later) return std::move(exit).error();
+    if (!exit) {
+        const bool later = exit.error().code == ErrorCode::kNotFound ||
+                           exit.error().code == ErrorCode::kLimit;  // it writes its disk out
+        return later ? Result<bool>(false) : std::move(exit).error();
+    }
+    if (!exit.value().error.empty()) return refused_wait(exit.value());
+    machine.ended = std::move(exit).value();
     return false;
 }
 

@@ -210,7 +210,7 @@ Status Store::finish_joins() {
                chain_ids("SELECT f.chain_id FROM flats f JOIN layers l "
                          "ON l.chain_id = f.chain_id WHERE f.base = l.parent"));
     for (const ChainId& chain_id : joined) {
-        const Status renamed = rename_file(part_path({chain_id, true}), layer_path(chain_id));
+        Status renamed = rename_file(part_path({chain_id, true}), layer_path(chain_id));
         if (!renamed && renamed.error().os_errno != ENOENT) return renamed;  // else it was already
         TRY(sync_dir(root_ + "/layers"));
         TRY(forget_flat(chain_id));

@@ -246,6 +246,9 @@ Result<JailedProcess> launch(const JailSpec& spec) {
     TRY_ASSIGN(FdPair go, make_pipe());
     TRY_ASSIGN(FdPair failure, make_pipe());
 
+    std::vector<int> needed{go.first.get(), failure.second.get(), spec.executable_fd};
+    for (const FdMove& move : moves) needed.push_back(move.from);
+    std::sort(needed.begin(), needed.end());
     ChildPlan plan{go.first.get(),
                    failure.second.get(),
                    spec.executable_fd,
@@ -254,6 +257,7 @@ Result<JailedProcess> launch(const JailSpec& spec) {
                    spec.uid,
                    spec.gid,
                    spec.host_name.c_str(),
+                   needed,
                    moves,
                    limits};
     int pidfd = -1;
@@ -263,10 +267,7 @@ Result<JailedProcess> launch(const JailSpec& spec) {
         const SignalsBlocked blocked;
         pid = clone_into_namespaces(spec.cgroup_fd, pidfd);
         error = errno;
-        if (pid == 0) {
-            ::close(go.second.get());  // so that the parent's end is the only one
-            run_jail_child(plan);
-        }
+        if (pid == 0) run_jail_child(plan);
     }
     if (pid < 0) return clone_error(error, spec.cgroup_fd >= 0);
     JailedProcess process{pid, Fd(pidfd), 0};

@@ -51,6 +51,7 @@ struct ChildPlan {
     uint32_t uid;
     uint32_t gid;
     const char* host_name;
+    std::span<const int> needed;     // all of the above and `from` of those below; sorted
     std::span<struct FdMove> moves;  // sorted by `to`
     std::span<const LimitToSet> limits;
 };
