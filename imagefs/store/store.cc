@@ -226,12 +226,17 @@ Status Store::forget_unused_flats() {
     return ok();
 }
 
+Result<Fd> Store::lease_alone() const {
+    const std::string path = root_ + "/lease";
+    TRY_ASSIGN(Fd fd, open_file(path, O_RDWR | O_CREAT, 0600));
+    TRY_ASSIGN(const bool alone, lock_file(fd.get(), LOCK_EX | LOCK_NB, path));
+    return alone ? std::move(fd) : Fd();
+}
+
 Result<PruneReport> Store::prune() {
     PruneReport report;
-    const std::string path = root_ + "/lease";
-    TRY_ASSIGN(const Fd lease_fd, open_file(path, O_RDWR | O_CREAT, 0600));
-    TRY_ASSIGN(const bool alone, lock_file(lease_fd.get(), LOCK_EX | LOCK_NB, path));
-    if (!alone) return report;
+    TRY_ASSIGN(const Fd lease_fd, lease_alone());
+    if (!lease_fd.valid()) return report;
     TRY(finish_joins());
     TRY(db_.transaction([&]() -> Status {
         TRY_ASSIGN(const std::vector<LayerRecord> unneeded, garbage());

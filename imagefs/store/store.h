@@ -237,6 +237,8 @@ class Store {
     [[nodiscard]] Status check_layer(const LayerRecord& record, VerifyReport& report);
     [[nodiscard]] Result<DamagedLayer> put_aside(const LayerRecord& record, Error why);
     [[nodiscard]] Result<std::vector<LayerRecord>> all_layers();
+    /// Exclusive; invalid while anybody has one.
+    [[nodiscard]] Result<Fd> lease_alone() const;
     [[nodiscard]] Status pack_all();
     [[nodiscard]] Status make_room(std::string_view id);
     [[nodiscard]] Status join_all();

@@ -181,11 +181,10 @@ Result<size_t> Store::kept_by_join(const ChainId& chain_id) {
 /// or makes an image has looked at the chain, and nobody may see the one without the other. If
 /// somebody does, it is done another time: until then it is flattened, as others are.
 Status Store::take_joined(const ChainId& chain_id) {
-    const std::string path = root_ + "/lease";
-    TRY_ASSIGN(const Fd lease_fd, open_file(path, O_RDWR | O_CREAT, 0600));
-    TRY_ASSIGN(const bool alone, lock_file(lease_fd.get(), LOCK_EX | LOCK_NB, path));
+    TRY_ASSIGN(const Fd lease_fd, lease_alone());
+    if (!lease_fd.valid()) return ok();
     TRY_ASSIGN(const size_t kept, kept_by_join(chain_id));
-    if (!alone || kept == 0) return ok();
+    if (kept == 0) return ok();
     TRY_ASSIGN(const std::vector<LayerRecord> records, chain(chain_id));
     const Part part{chain_id, true};
     TRY_ASSIGN(Fd fd, open_part(part));
