@@ -20,19 +20,15 @@ json list_or_null(const Strings& list) {
     return list.empty() ? json() : json(list);
 }
 
-bool has_process(const Container& container) {
-    return container.state == State::kRunning || container.state == State::kPaused ||
-           container.state == State::kRestarting;
-}
-
 /// A machine that waited for its container has a user of its own.
 uint32_t monitor_user(const Container& container) {
-    const auto user = has_process(container) ? process_user(container.pid) : std::nullopt;
-    return user.value_or(container.uid);
+    if (process_start_ticks(container.pid) != container.pid_started) return container.uid;
+    return process_user(container.pid).value_or(container.uid);
 }
 
 json state_json(const Container& container) {
-    const bool running = has_process(container);
+    const bool running = container.state == State::kRunning || container.state == State::kPaused ||
+                         container.state == State::kRestarting;
     return {{"Status", to_string(container.state)},
             {"Running", running},
             {"Paused", container.state == State::kPaused},

@@ -29,27 +29,9 @@ void require(bool condition, const char* what) {
     if (!condition) die(what);
 }
 
-std::vector<int> named_fds(const MonitorConfig& c) {
-    std::vector<int> fds{c.kvm_fd,
-                         c.kernel_fd,
-                         c.initrd_fd,
-                         c.restore.state_fd,
-                         c.restore.memory_fd,
-                         c.save.state_fd,
-                         c.save.memory_fd,
-                         c.root_disk.index_fd,
-                         c.control_fd,
-                         c.exit_record_fd,
-                         c.lock_fd,
-                         c.stdio.stdin_fd,
-                         c.console_fd,
-                         c.stdio.stdout_fd,
-                         c.stdio.stderr_fd,
-                         c.root_disk.top_data_fd,
-                         c.root_disk.top_meta_fd};
-    fds.insert(fds.end(), c.root_disk.layer_fds.begin(), c.root_disk.layer_fds.end());
-    fds.insert(fds.end(), c.log.fds.begin(), c.log.fds.end());
-    std::erase(fds, -1);
+std::vector<int> named_fds(MonitorConfig config) {
+    std::vector<int> fds;
+    for_each_descriptor(config, [&](int& fd) { fds.push_back(fd); });
     return fds;
 }
 
