@@ -202,7 +202,7 @@ int main(int argc, char** argv) {
     app.add_option("-p,--pidfile", options.pid_file, "File for the daemon's process id");
     app.add_option(
            "--standby", options.standbys,
-           "Machines of the size that was started last that wait for the next start; 0: none")
+           "Machines of each size started lately (of four at most) that wait for a start; 0: none")
         ->check(CLI::Range(size_t{0}, size_t{16}))
         ->envname("DRUPE_STANDBY")
         ->capture_default_str();
