@@ -33,16 +33,24 @@ Arguments run_words(const Arguments& options, const std::string& script) {
     return words;
 }
 
-/// Runs until a machine of this shape went on from a template.
-void await_template(const Arguments& options = {}) {
+/// Runs until a machine of this shape began as `wanted` says.
+void await(bool (*wanted)(const Outcome&), const Arguments& options,
+           std::chrono::milliseconds pause) {
     const auto limit = std::chrono::steady_clock::now() + seconds(120);
     for (;;) {
         const Outcome outcome = drupe(run_words(options, "true"));
         ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-        if (from_template(outcome)) return;
-        ASSERT_LT(std::chrono::steady_clock::now(), limit) << "no template was made";
-        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        if (wanted(outcome)) return;
+        ASSERT_LT(std::chrono::steady_clock::now(), limit) << outcome.err;
+        std::this_thread::sleep_for(pause);
     }
+}
+void await_template(const Arguments& options = {}) {
+    await(from_template, options, std::chrono::milliseconds(200));
+}
+/// The pause is for the next one to be made.
+void await_standby(const Arguments& options = {}) {
+    await(stood_by, options, seconds(1));
 }
 
 /// Files of the templates that are ready.
@@ -101,18 +109,6 @@ TEST(TemplateTest, TwoProcessorsRunOnAndTheirClocksOnlyGoForward) {
     const Outcome outcome = drupe(run_words(two, script));
     ASSERT_TRUE(from_template(outcome)) << outcome.err;
     EXPECT_EQ(outcome.out, "2\ndone\ndone\n");
-}
-
-/// Runs until a machine that waited was taken.
-void await_standby(const Arguments& options = {}) {
-    const auto limit = std::chrono::steady_clock::now() + seconds(120);
-    for (;;) {
-        const Outcome outcome = drupe(run_words(options, "true"));
-        ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-        if (stood_by(outcome)) return;
-        ASSERT_LT(std::chrono::steady_clock::now(), limit) << "no machine waits";
-        std::this_thread::sleep_for(seconds(1));
-    }
 }
 
 TEST(TemplateTest, AMachineThatWaitedIsAContainersLikeAnyOther) {
