@@ -18,8 +18,7 @@ namespace {
 
 constexpr size_t kMaxControlFile = 64 << 10;
 constexpr uint64_t kCpuPeriodUs = 100'000;
-constexpr int kRemoveAttempts = 100;
-constexpr int kRemovePauseMs = 10;
+constexpr int kGonePauseMs = 10;
 
 /// Control files take a value in one write(2).
 Status write_control(const std::string& path, const std::string& value) {
@@ -52,6 +51,15 @@ Result<bool> populated(const std::string& path) {
     for (size_t i = 0; i + 1 < words.size(); ++i)
         if (words[i] == "populated") return words[i + 1] != "0";
     return false;
+}
+
+Status await_empty(const std::string& path, int patience_ms) {
+    for (int waited = 0; waited <= patience_ms; waited += kGonePauseMs) {
+        TRY_ASSIGN(const bool busy, populated(path));
+        if (!busy) return ok();
+        ::poll(nullptr, 0, kGonePauseMs);
+    }
+    return Error{ErrorCode::kConflict, "cgroup " + path + " has processes in it"};
 }
 
 std::string or_max(uint64_t value) {
@@ -182,8 +190,7 @@ Result<Fd> CgroupTree::create(std::string_view id, const CgroupLimits& limits) c
     const bool made = ::mkdir(path.c_str(), 0755) == 0;
     if (!made && errno != EEXIST) return os_error("make cgroup " + path);
     if (!made) {
-        TRY_ASSIGN(const bool busy, populated(path));
-        if (busy) return Error{ErrorCode::kConflict, "cgroup " + path + " has processes in it"};
+        TRY(await_empty(path, options_.patience_ms));
     }
     Status set = options_.controllers.empty() ? ok() : set_limits(path, limits);
     auto directory = set ? open_file(path, O_RDONLY | O_DIRECTORY)
@@ -203,10 +210,11 @@ Status CgroupTree::kill(std::string_view id) const {
 
 Status CgroupTree::remove(std::string_view id) const {
     TRY_ASSIGN(const std::string path, path_of(id));
-    for (int attempt = 0;; ++attempt) {
+    for (int waited = 0;; waited += kGonePauseMs) {
         if (::rmdir(path.c_str()) == 0 || errno == ENOENT) return ok();
-        if (errno != EBUSY || attempt == kRemoveAttempts) return os_error("remove cgroup " + path);
-        ::poll(nullptr, 0, kRemovePauseMs);
+        if (errno != EBUSY || waited >= options_.patience_ms)
+            return os_error("remove cgroup " + path);
+        ::poll(nullptr, 0, kGonePauseMs);
     }
 }
 
@@ -225,6 +233,11 @@ Result<CgroupUsage> CgroupTree::usage(std::string_view id) const {
 Status CgroupTree::limit_cpu(std::string_view id, uint32_t cpu_percent) const {
     TRY_ASSIGN(const std::string path, path_of(id));
     return set_cpu_limit(path, cpu_percent);
+}
+
+Status CgroupTree::limit_memory(std::string_view id, uint64_t memory_max_bytes) const {
+    TRY_ASSIGN(const std::string path, path_of(id));
+    return write_control(path + "/memory.max", or_max(memory_max_bytes));
 }
 
 Result<std::vector<std::string>> CgroupTree::list() const {

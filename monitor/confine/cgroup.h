@@ -47,23 +47,28 @@ class CgroupTree {
         /// Switched on where the host has them.
         std::vector<std::string> optional_controllers = {"io"};
         bool check_filesystem = true;  ///< Tests use plain directories.
+        /// For killed processes to be gone: on a busy host their memory takes its time.
+        int patience_ms = 10'000;
     };
     /// Checks that ROOT is a cgroup v2 file system that has the controllers, and switches them on.
     /// kUnsupported, with what to do, if not.
     [[nodiscard]] static Result<CgroupTree> open(Options options);
 
     /// Makes ID's directory with its limits and opens it, for JailSpec::cgroup_fd. One that is left
-    /// over and empty is used again; kConflict if processes are in it. Leaves nothing if it fails.
+    /// over is used again, once the processes in it are gone; kConflict if they aren't in time.
+    /// Leaves nothing if it fails.
     [[nodiscard]] Result<Fd> create(std::string_view id, const CgroupLimits& limits) const;
     /// SIGKILLs all that is in ID's cgroup. No error if there is none.
     [[nodiscard]] Status kill(std::string_view id) const;
-    /// Removes ID's directory once its processes are gone, for which it waits up to a second (the
-    /// kernel takes a moment after a process was reaped). No error if there is none.
+    /// Removes ID's directory once its processes are gone, for which it waits (the kernel
+    /// takes a moment after a process was reaped). No error if there is none.
     [[nodiscard]] Status remove(std::string_view id) const;
     /// kNotFound: there is none.
     [[nodiscard]] Result<CgroupUsage> usage(std::string_view id) const;
     /// Changes a cgroup's CPU limit. 0: none.
     [[nodiscard]] Status limit_cpu(std::string_view id, uint32_t cpu_percent) const;
+    /// Changes a cgroup's memory limit. 0: none.
+    [[nodiscard]] Status limit_memory(std::string_view id, uint64_t memory_max_bytes) const;
     /// Ids that have a directory.
     [[nodiscard]] Result<std::vector<std::string>> list() const;
 

@@ -108,6 +108,7 @@ TEST_F(CgroupTest, AFailedCreateLeavesNoDirectory) {
 TEST_F(CgroupTest, ACgroupWithProcessesIsNotTakenOver) {
     put_vm("a1");
     put("drupe/a1/cgroup.events", "populated 1\nfrozen 0\n");
+    options.patience_ms = 20;
     const auto made = CgroupTree::open(options).value().create("a1", {});
     ASSERT_FALSE(made);
     EXPECT_EQ(made.error().code, ErrorCode::kConflict);
@@ -173,6 +174,15 @@ TEST_F(CgroupTest, ACpuLimitIsChanged) {
     ASSERT_TRUE(tree.value().limit_cpu("vm", 150));
     EXPECT_EQ(get("drupe/vm/cpu.max"), "150000 100000");
     EXPECT_FALSE(tree.value().limit_cpu("other", 150));
+}
+
+TEST_F(CgroupTest, AMemoryLimitIsChanged) {
+    put_vm("vm");
+    const auto tree = CgroupTree::open(options);
+    ASSERT_TRUE(tree);
+    ASSERT_TRUE(tree.value().limit_memory("vm", 4096));
+    EXPECT_EQ(get("drupe/vm/memory.max"), "4096");
+    EXPECT_FALSE(tree.value().limit_memory("other", 4096));
 }
 
 }  // namespace
