@@ -16,6 +16,7 @@
 #include <csignal>
 #include <string_view>
 
+#include "monitor/confine/empty_network.h"
 #include "monitor/confine/jail_child.h"
 
 namespace drupe::confine {
@@ -155,8 +156,8 @@ Error clone_error(int error, bool with_cgroup) {
 /// clone3, as fork: the child goes on here with a copy of everything. Returns 0 there.
 pid_t clone_into_namespaces(int cgroup_fd, int& pidfd) {
     clone_args args{};
-    args.flags = CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET |
-                 CLONE_NEWIPC | CLONE_NEWUTS;
+    args.flags =
+        CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
     args.exit_signal = SIGCHLD;
     args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
     if (cgroup_fd >= 0) {
@@ -264,6 +265,8 @@ Result<JailedProcess> launch(const JailSpec& spec) {
     pid_t pid = -1;
     int error = 0;
     {
+        auto network = EmptyNetwork::enter();
+        if (!network) return std::move(network).error().wrap("jail");
         const SignalsBlocked blocked;
         pid = clone_into_namespaces(spec.cgroup_fd, pidfd);
         error = errno;
