@@ -220,6 +220,8 @@ Status Init::start(const protocol::Start& order) {
     if (frozen_) return refuse(EBUSY, "the root is frozen");
     if (sessions_.count(order.session) != 0) return refuse(EEXIST, "the session exists already");
     if (sessions_.size() >= protocol::kMaxSessions) return refuse(EAGAIN, "too many sessions");
+    if (!order.only_with.empty() && ::access(order.only_with.c_str(), F_OK) < 0)
+        return os_error(order.only_with);
     return order.session == protocol::kWorkloadSession ? start_workload(order) : start_exec(order);
 }
 

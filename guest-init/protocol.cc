@@ -158,6 +158,7 @@ void put(Encoder& out, const Start& v) {
     }
     put_list(out, v.sysctls);
     out.put(v.builtin);
+    out.put_bytes(v.only_with);
 }
 void get(Decoder& in, Start& v) {
     v.session = in.get<uint32_t>();
@@ -195,6 +196,7 @@ void get(Decoder& in, Start& v) {
     }
     v.sysctls = get_texts(in);
     v.builtin = in.get<Builtin>();
+    v.only_with = get_text(in, kMaxStringBytes);
     if (v.session == 0 || v.argv.empty() || v.umask > kMaxUmask) in.fail();
     if (v.builtin > kLastBuiltin) in.fail();
 }

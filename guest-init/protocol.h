@@ -32,7 +32,7 @@
 
 namespace drupe::protocol {
 
-inline constexpr uint16_t kVersion = 5;            ///< The newest version this build speaks.
+inline constexpr uint16_t kVersion = 6;            ///< The newest version this build speaks.
 inline constexpr uint16_t kMinVersion = kVersion;  ///< The oldest: both ends are built together.
 inline constexpr uint32_t kGuestCid = 3;
 inline constexpr uint32_t kHostCid = 2;
@@ -182,6 +182,9 @@ struct Start {
     std::vector<TmpfsMount> tmpfs;     ///< Mounted in this order.
     std::vector<std::string> sysctls;  ///< "PATH=VALUE", the path below /proc/sys.
     Builtin builtin = Builtin::kNone;  ///< With one: user, cwd and tty aren't heeded.
+    /// A path of the container's root. ENOENT, before anything is made, if there is none. Empty:
+    /// no matter. The monitor's own; no client names one.
+    std::string only_with;
 };
 
 /// What is at a path of the container's.

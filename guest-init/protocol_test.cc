@@ -27,6 +27,7 @@ Start full_start() {
     start.tmpfs = {{"/run", 6, "size=65536"}};
     start.sysctls = {"kernel/panic=3"};
     start.builtin = Builtin::kUnpack;
+    start.only_with = "/etc/hooks";
     return start;
 }
 
@@ -60,6 +61,7 @@ TEST(Protocol, StartSurvivesTheWire) {
     EXPECT_EQ(copy->tmpfs[0].options, "size=65536");
     EXPECT_EQ(copy->sysctls, start.sysctls);
     EXPECT_EQ(copy->builtin, Builtin::kUnpack);
+    EXPECT_EQ(copy->only_with, "/etc/hooks");
 }
 
 TEST(Protocol, EveryPrefixAndEverySuffixOfAStartIsRefused) {
