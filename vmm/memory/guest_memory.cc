@@ -107,6 +107,11 @@ Status GuestMemory::map_private(uint64_t address, uint64_t size, int fd, uint64_
     return ok();
 }
 
+void GuestMemory::use_small_pages(uint64_t address, uint64_t size) const {
+    const std::optional<GuestSlice> range = slice(address, size);
+    if (range) (void)::madvise(range->as_iovec().iov_base, size, MADV_NOHUGEPAGE);
+}
+
 uint64_t GuestMemory::total_size() const {
     uint64_t total = 0;
     for (const MemoryRegion& region : regions_) total += region.size;

@@ -146,6 +146,9 @@ class GuestMemory {
     [[nodiscard]] Status map_private(uint64_t address, uint64_t size, int fd,
                                      uint64_t offset) const;
 
+    /// A page of this range that is touched brings in no more than itself. Advice.
+    void use_small_pages(uint64_t address, uint64_t size) const;
+
     [[nodiscard]] std::span<const MemoryRegion> regions() const { return regions_; }
     [[nodiscard]] uint64_t total_size() const;
 

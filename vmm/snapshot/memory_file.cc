@@ -23,9 +23,14 @@ constexpr uint64_t kBridge = 3;
 /// is written.
 constexpr uint64_t kBridgeOfWhole = 16;
 constexpr uint64_t kMaxWriteBytes = 16 << 20;
-/// A mapping costs the kernel more than reading so few pages; and it gives a process 65530.
-constexpr uint64_t kMinMappedPages = 16;
+/// A mapping costs the kernel more than reading so few pages, but what is read is each machine's
+/// own; so a file of many runs has its short ones read. The kernel gives a process 65530 mappings.
+constexpr size_t kManyRuns = 256;
+constexpr uint64_t kMinMappedOfMany = 16;
 constexpr uint64_t kMaxMappings = 16384;
+/// A guest that is nearly idle takes pages from gaps between those that it had; one that grows soon
+/// needs larger free areas. There huge pages are worth what they bring in.
+constexpr uint64_t kMinHugeGapPages = 16 * 512;
 
 /// Adds a run, or makes the last one longer if the gap is small.
 void add_run(std::vector<PageRun>& runs, uint64_t first, uint64_t count,
@@ -127,6 +132,20 @@ Status write_piece(const GuestSlice& piece, uint64_t first_page, int fd,
     return flush();
 }
 
+/// Calls each(gap) for those between the runs that are too small for huge pages.
+template <class Each>
+Status for_gaps(const MemoryPages& pages, const Each& each) {
+    uint64_t end = 0;
+    for (const PageRun& run : pages.runs) {
+        const PageRun gap{end, run.first - end};
+        if (gap.count > 0 && gap.count < kMinHugeGapPages) {
+            TRY(each(gap));
+        }
+        end = run.first + run.count;
+    }
+    return ok();
+}
+
 Status check_file(int fd, uint64_t bytes) {
     struct stat st {};
     if (::fstat(fd, &st) < 0) return os_error("memory file: fstat");
@@ -166,7 +185,14 @@ Status map_memory(const GuestMemory& memory, int fd, const MemoryPages& pages) {
                                  pages.total, total)};
     }
     TRY(check_file(fd, total * kPage));
-    const uint64_t min_mapped = std::max(kMinMappedPages, total / kMaxMappings);
+    TRY(for_gaps(pages, [&](PageRun gap) {
+        return for_pieces(memory, gap, [&](uint64_t address, uint64_t size, uint64_t) -> Status {
+            memory.use_small_pages(address, size);
+            return ok();
+        });
+    }));
+    const uint64_t min_mapped =
+        pages.runs.size() < kManyRuns ? 1 : std::max(kMinMappedOfMany, total / kMaxMappings);
     for (const PageRun& run : pages.runs) {
         TRY(for_pieces(memory, run, [&](uint64_t address, uint64_t size, uint64_t first) -> Status {
             if (size / kPage >= min_mapped)

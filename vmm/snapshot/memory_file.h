@@ -32,10 +32,10 @@ struct MemoryPages {
 [[nodiscard]] Result<MemoryPages> write_memory(const GuestMemory& memory, int fd,
                                                const PageBitmaps* dirty = nullptr);
 
-/// The way back: the file's pages become a fresh machine's RAM, mapped privately where they are
-/// many in a row, read where they are few. Before the guest runs; of several files the lowest
-/// first. kCorrupt if it isn't a regular file of this machine's size. Nobody may truncate it as
-/// long as the machine lives (GuestMemory::map_private()).
+/// The way back: the file's pages become a fresh machine's RAM, mapped privately, but for
+/// the short ones of very many runs: they are read. Before the guest runs; of several files the
+/// lowest first. kCorrupt if it isn't a regular file of this machine's size. Nobody may truncate it
+/// as long as the machine lives (GuestMemory::map_private()).
 [[nodiscard]] Status map_memory(const GuestMemory& memory, int fd, const MemoryPages& pages);
 
 /// The state file's section of it.
