@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -65,6 +66,15 @@ Status set_nonblocking(int fd, bool on) {
     if (::fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) < 0)
         return os_error("fcntl F_SETFL");
     return ok();
+}
+
+bool close_all_but(std::span<const int> kept) {
+    int next = 0;
+    for (const int fd : kept) {
+        if (next < fd && ::syscall(SYS_close_range, next, fd - 1, 0) < 0) return false;
+        next = fd + 1;
+    }
+    return ::syscall(SYS_close_range, next, ~0U, 0) == 0;
 }
 
 Status read_exact(int fd, std::span<std::byte> out, uint64_t offset) {

@@ -57,6 +57,9 @@ struct FdPair {
 /// A close-on-exec pipe: first reads, second writes.
 [[nodiscard]] Result<FdPair> make_pipe();
 [[nodiscard]] Status set_nonblocking(int fd, bool on);
+/// Closes every descriptor of this process but those given, which rise. False (errno) if it can't.
+/// Async-signal-safe: for a child of fork().
+[[nodiscard]] bool close_all_but(std::span<const int> kept);
 
 /// Reads or writes the whole span, going on after short counts and EINTR.
 /// read_exact: the end of the file before the span is full is an error (kCorrupt).

@@ -113,12 +113,15 @@ protocol::Identity Container::identity_now() const {
 /// do gets a moment.
 void Container::save_template() {
     const auto save = [this] {
-        host_.save({Fd(config_.save.state_fd), Fd(config_.save.memory_fd)}, "",
-                   [this](const Status& status) {
-                       timeline_.mark("saved");
-                       if (!status) return end("vmm-error", kCannotStart, status.error().message);
-                       end("saved", 0, "");
-                   });
+        const auto saved = [this](const Status& status) {
+            timeline_.mark("saved");
+            if (!status) return end("vmm-error", kCannotStart, status.error().message);
+            end("saved", 0, "");
+        };
+        const auto captured = [saved](const Status& status) {
+            if (!status) saved(status);
+        };
+        host_.save({Fd(config_.save.state_fd), Fd(config_.save.memory_fd)}, "", {captured, saved});
     };
     const auto status =
         agent_->order(protocol::Prepare{}, kOrderLimit, [this, save](const Status& answer) {
@@ -228,8 +231,9 @@ void Container::end(const char* reason, uint32_t status, const std::string& erro
     record_.finished_at_ns = Timeline::now_ns(CLOCK_REALTIME);
     record_.guest_faults = host_.guest_faults() + agent_->violations();
     record_.marks = timeline_.marks();
-    for (const auto& answer : std::exchange(starters_, {}))
-        answer(error_reply({ErrorCode::kConflict, "the container has ended", ESRCH}));
+    for (auto* const waiting : {&starters_, &savers_})
+        for (const auto& answer : std::exchange(*waiting, {}))
+            answer(error_reply({ErrorCode::kConflict, "the container has ended", ESRCH}));
     loop_.post([this] {
         on_ended_(record_);
         for (const auto& answer : std::exchange(waiters_, {})) {
@@ -276,6 +280,8 @@ void Container::handle(control::Request request, const ControlServer::Answer& an
             return do_started(answer);
         case Op::kSnapshot:
             return do_snapshot(std::move(request), answer);
+        case Op::kSaved:
+            return do_saved(answer);
         case Op::kLimits:
             if (state_ != State::kRunning || pause_ != Pause::kNone)
                 return answer(error_reply(
@@ -360,11 +366,7 @@ void Container::do_wait(const control::Request& request, const ControlServer::An
         answer(std::move(reply));
     };
     if (request.session == protocol::kWorkloadSession) {
-        std::erase_if(waiters_, [](const auto& waiter) { return !waiter.wanted(); });
-        if (waiters_.size() >= kMaxWaiters)
-            return answer(error_reply({ErrorCode::kLimit, "too many clients wait"}));
-        waiters_.push_back(answer);
-        return;
+        return add_waiter(waiters_, answer);
     }
     if (const auto it = finished_execs_.find(request.session); it != finished_execs_.end())
         return reply_with(it->second);
@@ -374,12 +376,17 @@ void Container::do_wait(const control::Request& request, const ControlServer::An
     it->second->when_done(reply_with);
 }
 
+void Container::add_waiter(std::vector<ControlServer::Answer>& waiters,
+                           const ControlServer::Answer& answer) {
+    std::erase_if(waiters, [](const auto& waiter) { return !waiter.wanted(); });
+    if (waiters.size() >= kMaxWaiters)
+        return answer(error_reply({ErrorCode::kLimit, "too many clients wait"}));
+    waiters.push_back(answer);
+}
+
 void Container::do_started(const ControlServer::Answer& answer) {
     if (state_ != State::kBooting && state_ != State::kStarting) return answer({});
-    std::erase_if(starters_, [](const auto& starter) { return !starter.wanted(); });
-    if (starters_.size() >= kMaxWaiters)
-        return answer(error_reply({ErrorCode::kLimit, "too many clients wait"}));
-    starters_.push_back(answer);
+    add_waiter(starters_, answer);
 }
 
 void Container::do_signal(const control::Request& request, const ControlServer::Answer& answer) {

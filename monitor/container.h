@@ -35,11 +35,16 @@ class ContainerHost {
     virtual void pause(std::function<void(const Status&)> done) = 0;
     /// Lets them go on; a pause() that isn't done yet fails.
     [[nodiscard]] virtual Status resume() = 0;
+    /// The steps of a save(), each called once on the loop.
+    struct SaveSteps {
+        /// The machine is captured, or why not; the vCPUs stand still, until resume().
+        std::function<void(const Status&)> on_captured;
+        /// Of a captured machine: the files are whole, or why they aren't.
+        std::function<void(const Status&)> on_written;
+    };
     /// Writes all of the machine but its disks into two empty files, and what its container has to
-    /// say to the one that will go on. done is called on the loop; the vCPUs stand still then,
-    /// until resume().
-    virtual void save(control::Snapshot files, std::string container_state,
-                      std::function<void(const Status&)> done) = 0;
+    /// say to the one that will go on. Not while another one is written.
+    virtual void save(control::Snapshot files, std::string container_state, SaveSteps steps) = 0;
     /// What save() was given when this machine was saved: it runs a workload already. Empty: it
     /// waits for its first order. Untrusted.
     [[nodiscard]] virtual const std::string& container_state() const = 0;
@@ -103,6 +108,10 @@ class Container {
     void do_exec(control::Request request, const ControlServer::Answer& answer);
     void do_wait(const control::Request& request, const ControlServer::Answer& answer);
     void do_started(const ControlServer::Answer& answer);
+    static void add_waiter(std::vector<ControlServer::Answer>& waiters,
+                           const ControlServer::Answer& answer);
+    void do_saved(const ControlServer::Answer& answer);
+    void on_written(const Status& status);
     void do_signal(const control::Request& request, const ControlServer::Answer& answer);
     void do_release_disk(const control::Request& request, const ControlServer::Answer& answer);
     void release_disk(bool frozen, const ControlServer::Answer& answer);
@@ -143,6 +152,10 @@ class Container {
     uint32_t next_session_ = protocol::kWorkloadSession + 1;
     std::vector<ControlServer::Answer> waiters_;   // for the workload's end
     std::vector<ControlServer::Answer> starters_;  // for its beginning
+    std::vector<ControlServer::Answer> savers_;    // for the last snapshot's files
+    enum class Saving : uint8_t { kNever, kWrites, kDone };
+    Saving saving_ = Saving::kNever;
+    Status saved_ = ok();  // of kDone
     enum class Pause : uint8_t { kNone, kPausing, kPaused, kSnapshot };
     Pause pause_ = Pause::kNone;
     std::optional<Error> lost_while_paused_;

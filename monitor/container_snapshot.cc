@@ -14,6 +14,7 @@ namespace {
 constexpr uint32_t kCannotStart = 125;
 /// What an application does when it finds itself in a copy: as root, in the names' order, beside
 /// the workload, which goes on. An image without a shell has no hooks.
+constexpr const char* kHooksFolder = "/etc/drupe/on-fork.d";
 constexpr const char* kHooks =
     "for hook in /etc/drupe/on-fork.d/*; do [ ! -x \"$hook\" ] || \"$hook\"; done";
 
@@ -63,6 +64,8 @@ void Container::do_snapshot(control::Request request, const ControlServer::Answe
     if (pause_ != Pause::kNone) return refuse("the container is paused: unpause it first", EBUSY);
     if (root_disk_ != RootDisk::kAttached)
         return refuse("its root disk is being committed: try again", EBUSY);
+    if (saving_ == Saving::kWrites)
+        return refuse("another snapshot is being written: try again", EBUSY);
     pause_ = Pause::kSnapshot;
     root_disk_ = RootDisk::kReleasing;
     auto files = std::make_shared<control::Snapshot>(std::move(request.snapshot));
@@ -92,12 +95,27 @@ void Container::stop_and_save(control::Snapshot files, const ControlServer::Answ
         if (!paused) return undo(paused);
         host_.release_root_disk([this, kept, answer, undo](const Status& released) {
             if (!released) return undo(released);
-            host_.save(std::move(*kept), describe_state(), [this, answer](const Status& saved) {
+            const auto captured = [this, answer](const Status& status) {
                 root_disk_ = RootDisk::kReleased;
-                answer(reply_to(saved));
-            });
+                if (status) saving_ = Saving::kWrites;
+                answer(reply_to(status));
+            };
+            host_.save(std::move(*kept), describe_state(),
+                       {captured, [this](const Status& status) { on_written(status); }});
         });
     });
+}
+
+void Container::do_saved(const ControlServer::Answer& answer) {
+    if (saving_ == Saving::kWrites) return add_waiter(savers_, answer);
+    if (saving_ == Saving::kDone) return answer(reply_to(saved_));
+    answer(reply_to(Error{ErrorCode::kNotFound, "no snapshot was taken", ENOENT}));
+}
+
+void Container::on_written(const Status& status) {
+    saving_ = Saving::kDone;
+    saved_ = status;
+    for (const auto& saver : std::exchange(savers_, {})) saver(reply_to(saved_));
 }
 
 /// Its disk is back.
@@ -152,12 +170,14 @@ void Container::on_adopted(const Status& status, Session::Offsets offsets) {
     if (state_ == State::kRunning) run_hooks();
 }
 
-/// Nobody waits for them; drupe-init forgets them when they have ended (on_exited()).
+/// Nobody waits for them; drupe-init forgets them when they have ended (on_exited()). Most
+/// containers have none: a shell that finds that out would cost each idle copy half a megabyte.
 void Container::run_hooks() {
     protocol::Start hooks;
     hooks.session = next_session_++;
     hooks.argv = {"/bin/sh", "-c", kHooks};
     hooks.env = config_.workload.env;
+    hooks.only_with = kHooksFolder;
     const auto ordered = agent_->order(hooks, kOrderLimit, [](const Status&) {});
     if (!ordered) log(LogLevel::kWarn, "on-fork hooks: {}", ordered.error().message);
 }

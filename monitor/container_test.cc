@@ -114,12 +114,14 @@ class FakeHost final : public ContainerHost {
         vcpu_calls += "resume ";
         return ok();
     }
-    void save(control::Snapshot files, std::string state,
-              std::function<void(const Status&)> done) override {
+    void save(control::Snapshot files, std::string state, SaveSteps steps) override {
         EXPECT_TRUE(files.state.valid() && files.memory.valid());
         saved_state = std::move(state);
         vcpu_calls += "save ";
-        done(save_result);
+        steps.on_captured(save_result);
+        if (!save_result) return;
+        on_written = std::move(steps.on_written);
+        if (!writes_on) on_written(ok());
     }
     const std::string& container_state() const override { return restored_state; }
     std::map<std::string, uint64_t> statistics() const override { return {{"exits", 7}}; }
@@ -135,6 +137,8 @@ class FakeHost final : public ContainerHost {
     Status save_result = ok();
     std::string saved_state;
     std::string restored_state;
+    std::function<void(const Status&)> on_written;  ///< Of a captured machine.
+    bool writes_on = false;                         ///< The test calls it.
 
   private:
     std::vector<std::thread> threads_;
@@ -492,6 +496,29 @@ TEST_F(SnapshotTest, StopsTheWorkloadThenTheMachineThenItsDisk) {
     EXPECT_EQ(host_.disk_calls, "release replace 2 ");
     EXPECT_EQ(host_.saved_state.size(), 20U);
     EXPECT_TRUE(status_.disk_released);
+}
+
+TEST_F(SnapshotTest, WhoWaitsForItsFilesIsToldAndAnotherOneIsRefusedUntilThen) {
+    host_.writes_on = true;
+    std::string told;
+    const auto ask = [&] {
+        request(control::Op::kSaved,
+                [&](const control::Reply& reply) { told += reply.error + "."; });
+    };
+    (void)run([&](FakeGuest& guest) {
+        guest.start_workload();
+        ask();
+        take();
+        guest.answer(Kind::kSuspend);
+        guest.answer(Kind::kSuspend);
+        ask();
+        request(control::Op::kSnapshot, [&](const control::Reply& reply) {
+            told += reply.error.substr(0, 16) + "!";
+            host_.on_written(Error{ErrorCode::kIo, "no room"});
+            ask();
+        });
+    });
+    EXPECT_EQ(told, "no snapshot was taken.another snapshot!no room.no room.");
 }
 
 TEST_F(SnapshotTest, AGuestThatCantStopItsWorkloadIsntStopped) {

@@ -14,9 +14,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<const char*, 14> kOpNames{
-    "status",       "attach",       "exec",  "signal", "resize", "wait",     "kill",
-    "release_disk", "replace_disk", "pause", "resume", "limits", "snapshot", "started"};
+constexpr std::array<const char*, 15> kOpNames{
+    "status",       "attach", "exec",   "signal", "resize",   "wait",    "kill", "release_disk",
+    "replace_disk", "pause",  "resume", "limits", "snapshot", "started", "saved"};
 
 Result<Op> op_from(const std::string& name) {
     for (size_t i = 0; i < kOpNames.size(); ++i)

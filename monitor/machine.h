@@ -16,6 +16,7 @@
 #include "devices/virtio_vsock/virtio_vsock.h"
 #include "monitor/config.h"
 #include "monitor/container.h"
+#include "monitor/snapshot_writer.h"
 #include "monitor/timeline.h"
 #include "vmm/snapshot/state_file.h"
 #include "vmm/vm.h"
@@ -69,8 +70,7 @@ class Machine final : public ContainerHost {
     void replace_root_disk(control::Disk disk, std::function<void(const Status&)> done) override;
     void pause(std::function<void(const Status&)> done) override;
     [[nodiscard]] Status resume() override;
-    void save(control::Snapshot files, std::string container_state,
-              std::function<void(const Status&)> done) override;
+    void save(control::Snapshot files, std::string container_state, SaveSteps steps) override;
     [[nodiscard]] const std::string& container_state() const override { return container_state_; }
     [[nodiscard]] std::map<std::string, uint64_t> statistics() const override;
     [[nodiscard]] uint64_t guest_faults() const override;
@@ -96,7 +96,7 @@ class Machine final : public ContainerHost {
     void resume_devices(const EventLoop& loop);
     struct Gathered;
     void finish_save(Gathered& gathered);
-    [[nodiscard]] Status write_snapshot(std::vector<StateSection> sections, int state, int memory);
+    [[nodiscard]] Status start_writing(Gathered& gathered);
     void close_root_disk();
     void await_pause();
 
@@ -111,6 +111,7 @@ class Machine final : public ContainerHost {
     std::thread block_thread_;
     std::function<void(const Status&)> on_paused_;  // of a pause() that isn't done
     EventLoop::Watch pause_timer_;
+    std::unique_ptr<SnapshotWriter> writer_;  // of a save() whose files aren't whole yet
     std::map<std::string, uint64_t> counts_before_;
     std::string container_state_;      // of the snapshot that this machine comes from
     bool root_disk_released_ = false;  // its transport stays quiet

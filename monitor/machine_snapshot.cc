@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/check.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "imagefs/store/layered_disk.h"
@@ -28,21 +29,21 @@ std::string section_of(const virtio::MmioTransport& transport) {
 /// What a save has gathered, until every device has told its state.
 struct Machine::Gathered {
     control::Snapshot files;
-    std::function<void(const Status&)> done;
+    SaveSteps steps;
     std::vector<StateSection> sections;
     size_t devices_left = 0;
 };
 
-void Machine::save(control::Snapshot files, std::string container_state,
-                   std::function<void(const Status&)> done) {
+void Machine::save(control::Snapshot files, std::string container_state, SaveSteps steps) {
+    DRUPE_CHECK(writer_ == nullptr);
     auto gathered = std::make_shared<Gathered>();
     gathered->files = std::move(files);
-    gathered->done = std::move(done);
+    gathered->steps = std::move(steps);
     if (!container_state.empty())
         gathered->sections.push_back(
             {std::string(kContainerSection), kContainerSectionVersion, std::move(container_state)});
     pause([this, gathered](const Status& paused) {
-        if (!paused) return gathered->done(paused);
+        if (!paused) return gathered->steps.on_captured(paused);
         gathered->devices_left = transports_.size();
         for (const auto& transport : transports_) {
             transport->quiesce([this, transport, gathered] {
@@ -59,25 +60,25 @@ void Machine::save(control::Snapshot files, std::string container_state,
 }
 
 void Machine::finish_save(Gathered& gathered) {
-    const Status status = write_snapshot(std::move(gathered.sections), gathered.files.state.get(),
-                                         gathered.files.memory.get());
+    const Status captured = start_writing(gathered);
     for (const auto& transport : transports_) {
         if (transport == transports_.front() && root_disk_released_) continue;
         transport->loop().post([transport] { transport->resume(); });
     }
-    gathered.done(status);
+    gathered.steps.on_captured(captured);
 }
 
-/// With the vCPUs paused and every device quiet. The state file comes last: with it the snapshot is
-/// whole.
-Status Machine::write_snapshot(std::vector<StateSection> sections, int state, int memory) {
+/// With the vCPUs paused and every device quiet.
+Status Machine::start_writing(Gathered& gathered) {
     TRY_ASSIGN(const VmState vm, save_vm(*vm_));
-    sections.push_back({std::string(kVmSection), kVmSectionVersion, encode_vm_state(vm)});
-    TRY_ASSIGN(const MemoryPages pages, write_memory(vm_->memory(), memory));
-    sections.push_back(
-        {std::string(kMemorySection), kMemorySectionVersion, encode_memory_pages(pages)});
-    const std::string file = encode_state_file(sections);
-    return write_exact(state, std::as_bytes(std::span(file)), 0);
+    gathered.sections.push_back({std::string(kVmSection), kVmSectionVersion, encode_vm_state(vm)});
+    const auto done = [this, written = gathered.steps.on_written](const Status& status) {
+        writer_.reset();
+        written(status);
+    };
+    TRY_ASSIGN(writer_, SnapshotWriter::start(loop_, vm_->memory(), std::move(gathered.sections),
+                                              gathered.files, done));
+    return ok();
 }
 
 /// In load_kernel()'s place.

@@ -23,13 +23,13 @@ constexpr milliseconds kStartTimeout{360'000};
 constexpr int kForceTimeoutMs = 5'000;
 constexpr uint32_t kLongestStopS = 2'000'000;  // what "for ever" comes to
 
+}  // namespace
+
 control::Request request_of(control::Op op) {
     control::Request request;
     request.op = op;
     return request;
 }
-
-}  // namespace
 
 Error refused_wait(const control::Reply& reply) {
     return Error{ErrorCode::kConflict, "can't wait for the container's end: " + reply.error};

@@ -79,6 +79,8 @@ struct ExecSession {
     uint32_t session = 0;
 };
 
+/// An order that needs no more than its name.
+[[nodiscard]] control::Request request_of(control::Op op);
 /// The order that gives a machine these files as its root disk.
 [[nodiscard]] control::Request replace_disk_with(imagefs::DiskFiles files);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "api/engine/machine_size.h"
 #include "api/engine/testing/engine_fixture.h"
 
 namespace drupe::engine {
@@ -65,6 +66,22 @@ TEST_F(EngineTest, AMachineThatCantBeSavedGoesOn) {
     EXPECT_THAT(forked.error().message, HasSubstr("no room"));
     EXPECT_EQ(engine_->find("db").value().step, Step::kNone);
     EXPECT_EQ(engine_->list().value().size(), 1u);
+}
+
+TEST_F(EngineTest, AMachineWhoseMemoryCantBeWrittenHasGoneOn) {
+    const Machine machine = run({"unwritten"}, "db");
+    const auto forked = engine_->fork("db", {});
+    ASSERT_FALSE(forked);
+    EXPECT_THAT(forked.error().message, HasSubstr("can't be saved: no room"));
+    EXPECT_EQ(engine_->find("db").value().step, Step::kNone);
+    EXPECT_EQ(engine_->list().value().size(), 1u);
+}
+
+TEST_F(EngineTest, WhileAMachineIsWrittenItsMemoryMayBeThereTwice) {
+    const Machine machine = run({"sleep"}, "db");
+    const uint64_t usual = launcher_.last.memory_max_bytes;
+    ASSERT_TRUE(engine_->fork("db", {}));
+    EXPECT_EQ(launcher_.memory_limits, (std::vector{usual + kDefaultRamBytes, usual}));
 }
 
 TEST_F(EngineTest, AFailedSealIsSaidAndTheMachineHasItsOldDisk) {

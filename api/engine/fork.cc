@@ -104,6 +104,10 @@ Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) 
 Result<SealedDisk> Engine::snapshot(const Container& container, const control::Snapshot& files,
                                     std::map<std::string, uint64_t>& marks) {
     TRY_ASSIGN(ControlClient client, connect(container.id));
+    TRY_ASSIGN(const MachineSize size,
+               machine_size(container.config.memory_bytes, container.config.nano_cpus));
+    // What the guest changes until the files are written is there twice.
+    TRY(launcher_.limit_memory(container.id, size.monitor_memory_max + size.ram_bytes));
     Container row = container;
     row.step = Step::kCommitting;
     TRY(table_.update(row));
@@ -112,13 +116,11 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
     request.op = control::Op::kSnapshot;
     TRY_ASSIGN(request.snapshot, duplicates_of(files));
     marks["stopped"] = monotonic_ns();
-    TRY_ASSIGN(const MachineSize size,
-               machine_size(container.config.memory_bytes, container.config.nano_cpus));
-    const milliseconds writing(size.ram_bytes / kSlowestBytesPerMs);
-    const auto saved = client.call(std::move(request), kSnapshotTimeout + writing);
+    const auto saved = client.call(std::move(request), kSnapshotTimeout);
     marks["saved"] = monotonic_ns();
     step("saved");
     if (!saved) {
+        static_cast<void>(launcher_.limit_memory(container.id, size.monitor_memory_max));
         TRY_ASSIGN(const bool returned, return_disk(container));
         if (returned) {  // else the row's step says so
             TRY(table_.update(container));
@@ -139,6 +141,13 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
     if (!replaced) return Error(replaced.error()).wrap("the machine didn't take its disk back");
     step("replaced");
     TRY(table_.update(container));
+    const milliseconds writing(size.ram_bytes / kSlowestBytesPerMs);
+    const auto written = client.call(request_of(control::Op::kSaved), kSnapshotTimeout + writing);
+    marks["written"] = monotonic_ns();
+    if (!written) return Error(written.error()).wrap("the machine can't be saved");
+    if (auto limited = launcher_.limit_memory(container.id, size.monitor_memory_max); !limited) {
+        log(LogLevel::kWarn, "{}: {}", container.id, limited.error().message);
+    }
     return sealed;
 }
 

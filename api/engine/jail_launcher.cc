@@ -134,6 +134,11 @@ class JailLauncher final : public MonitorLauncher {
         return tree.limit_cpu(id, cpu_percent);
     }
 
+    Status limit_memory(const std::string& id, uint64_t bytes) override {
+        TRY_ASSIGN(const auto tree, open_tree());
+        return tree.limit_memory(id, bytes);
+    }
+
     Result<std::vector<std::string>> leftovers() override {
         children().reap_late();
         const auto tree = open_tree();

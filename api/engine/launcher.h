@@ -46,6 +46,8 @@ class MonitorLauncher {
     [[nodiscard]] virtual Result<HostUsage> usage(const std::string& id) = 0;
     /// Changes LaunchSpec::cpu_percent of one that runs.
     [[nodiscard]] virtual Status limit_cpu(const std::string& id, uint32_t cpu_percent) = 0;
+    /// Changes LaunchSpec::memory_max_bytes of one that runs.
+    [[nodiscard]] virtual Status limit_memory(const std::string& id, uint64_t bytes) = 0;
     /// Ids of containers that something is left of, whether their monitors live or not.
     [[nodiscard]] virtual Result<std::vector<std::string>> leftovers() = 0;
 };

@@ -55,6 +55,10 @@ class StandbyLauncher final : public MonitorLauncher {
         return launcher_->limit_cpu(name_of(id), cpu_percent);
     }
 
+    Status limit_memory(const std::string& id, uint64_t bytes) override {
+        return launcher_->limit_memory(name_of(id), bytes);
+    }
+
     /// In this order: a machine is in names() until its container's link is there.
     Result<std::vector<std::string>> leftovers() override {
         TRY_ASSIGN(const auto cgroups, launcher_->leftovers());

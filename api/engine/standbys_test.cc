@@ -121,6 +121,10 @@ class PlayedLauncher final : public MonitorLauncher {
         host_.limited = id;
         return ok();
     }
+    Status limit_memory(const std::string& id, uint64_t /*bytes*/) override {
+        host_.limited = id;
+        return ok();
+    }
     Result<std::vector<std::string>> leftovers() override { return host_.names(); }
 
   private:

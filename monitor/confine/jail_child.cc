@@ -15,6 +15,8 @@
 #include <csignal>
 #include <cstring>
 
+#include "base/fd.h"
+
 namespace drupe::confine {
 namespace {
 
@@ -30,13 +32,7 @@ constexpr const char* kMountPoint = "/proc";
 /// At once: while a child waits for its parent's word, what it has of the parent's would outlive a
 /// parent that is killed: its locks, its ends of sockets, and of the pipes of other children.
 void close_unneeded(const ChildPlan& plan) {
-    int next = 0;
-    for (const int fd : plan.needed) {
-        if (next < fd && ::syscall(SYS_close_range, next, fd - 1, 0) < 0)
-            fail(plan, JailStep::kCloseOthers);
-        next = fd + 1;
-    }
-    if (::syscall(SYS_close_range, next, ~0U, 0) < 0) fail(plan, JailStep::kCloseOthers);
+    if (!close_all_but(plan.needed)) fail(plan, JailStep::kCloseOthers);
 }
 
 void wait_for_parent(const ChildPlan& plan) {

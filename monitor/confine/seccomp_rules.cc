@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/sched.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -124,6 +126,15 @@ std::vector<Rule> make_rules() {
         {__NR_clock_gettime, kAll, "clocks"},
         {__NR_gettimeofday, kAll, "clocks"},
         {__NR_time, kAll, "clocks"},
+
+        // A snapshot's writer: a copy of this process, never a thread or a program.
+        {__NR_clone,
+         kM,
+         "write a snapshot while the machine goes on",
+         {is(0, CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD)}},
+        {__NR_set_robust_list, kM, "fork(3)"},
+        {__NR_close_range, kM, "what a snapshot's writer doesn't need"},
+        {__NR_setpriority, kM, "a snapshot's writer", {is(0, PRIO_PROCESS), is(1, 0)}},
 
         // Signals, and the end.
         {__NR_rt_sigreturn, kAll, "return from the kick's handler"},

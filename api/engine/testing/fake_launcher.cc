@@ -265,6 +265,9 @@ class FakeMonitor {
                 }
                 break;
             }
+            case control::Op::kSaved:
+                if (what_ == "unwritten") reply.error = "no room";
+                break;
             case control::Op::kReleaseDisk:
                 release_disk();
                 require(!paused_ || !request.value().freeze, "a paused guest can't freeze");
@@ -435,6 +438,11 @@ Result<HostUsage> FakeLauncher::usage(const std::string& id) {
 
 Status FakeLauncher::limit_cpu(const std::string& /*id*/, uint32_t percent) {
     cpu_percent = percent;
+    return ok();
+}
+
+Status FakeLauncher::limit_memory(const std::string& /*id*/, uint64_t bytes) {
+    memory_limits.push_back(bytes);
     return ok();
 }
 

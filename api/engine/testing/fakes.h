@@ -60,16 +60,18 @@ class FakeLauncher final : public MonitorLauncher {
     [[nodiscard]] Status release(const std::string& id) override;
     [[nodiscard]] Result<HostUsage> usage(const std::string& id) override;
     [[nodiscard]] Status limit_cpu(const std::string& id, uint32_t cpu_percent) override;
+    [[nodiscard]] Status limit_memory(const std::string& id, uint64_t bytes) override;
     [[nodiscard]] Result<std::vector<std::string>> leftovers() override;
 
     /// Each monitor is a process of LaunchSpec::program, as real ones are; else it is a fork, which
     /// a process with more threads can't have: its allocator may be locked.
     bool runs_program = false;
-    uint32_t cpu_percent = 0;       ///< As last limited.
-    std::string fail_with;          ///< The next launches fail with this message.
-    std::set<std::string> stuck;    ///< Ids that release() fails for.
-    std::vector<std::string> left;  ///< What leftovers() finds.
-    LaunchSpec last;                ///< Its descriptors' numbers mean nothing any more.
+    uint32_t cpu_percent = 0;             ///< As last limited.
+    std::vector<uint64_t> memory_limits;  ///< As limited, one after the other.
+    std::string fail_with;                ///< The next launches fail with this message.
+    std::set<std::string> stuck;          ///< Ids that release() fails for.
+    std::vector<std::string> left;        ///< What leftovers() finds.
+    LaunchSpec last;                      ///< Its descriptors' numbers mean nothing any more.
     std::vector<pid_t> pids;
 };
 
