@@ -178,20 +178,17 @@ Status ContainerTable::insert(Container& container) {
 
 Status ContainerTable::update(const Container& container) {
     return change([&]() -> Status {
-        TRY_ASSIGN(
-            auto row,
-            db_->prepare("UPDATE containers SET state = ?, step = ?, pid = ?, "
-                         "pid_started = ?, created_at_ns = ?, started_at_ns = ?, "
-                         "finished_at_ns = ?, exit_code = ?, oom_killed = ?, restarts = ?, "
-                         "stopped_by_user = ?, reason = ?, error = ? WHERE id = ? RETURNING 1"));
+        TRY_ASSIGN(auto row,
+                   db_->prepare("UPDATE containers SET state = ?, step = ?, pid = ?, "
+                                "pid_started = ?, created_at_ns = ?, started_at_ns = ?, "
+                                "finished_at_ns = ?, exit_code = ?, oom_killed = ?, restarts = ?, "
+                                "stopped_by_user = ?, reason = ?, error = ? WHERE id = ?"));
         const int at = bind_changing(row, 0, container);
         row.bind(at, container.id);
-        TRY_ASSIGN(const bool there, row.step());
-        if (!there) {
+        TRY_ASSIGN(const int64_t updated, row.run_counted());
+        if (updated == 0) {
             return Error{ErrorCode::kNotFound, "No such container: " + short_id(container.id)};
         }
-        TRY_ASSIGN(const bool more, row.step());
-        static_cast<void>(more);
         return ok();
     });
 }

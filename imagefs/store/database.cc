@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "base/check.h"
 #include "imagefs/store/store_files.h"
@@ -25,8 +26,25 @@ Error sql_error(sqlite3* database, std::string_view what) {
 
 }  // namespace
 
-void Statement::Deleter::operator()(sqlite3_stmt* statement) const {
+void KeptStatements::Finalize::operator()(sqlite3_stmt* statement) const {
     sqlite3_finalize(statement);
+}
+
+sqlite3_stmt* KeptStatements::take(std::string_view sql) {
+    const auto found = by_sql_.find(sql);
+    if (found == by_sql_.end()) return nullptr;
+    sqlite3_stmt* const statement = found->second.release();
+    by_sql_.erase(found);
+    return statement;
+}
+
+void KeptStatements::keep(sqlite3_stmt* statement) {
+    std::unique_ptr<sqlite3_stmt, Finalize> idle(statement);
+    sqlite3_reset(statement);  // repeats the error of the last step, which was reported
+    sqlite3_clear_bindings(statement);
+    if (by_sql_.size() >= kMost) by_sql_.clear();
+    // Two of the same text were in use at a time: one is enough.
+    by_sql_.try_emplace(sqlite3_sql(statement), std::move(idle));
 }
 
 void Statement::bind(int parameter, std::string_view text) {
@@ -52,6 +70,11 @@ Status Statement::run() {
     TRY_ASSIGN(const bool row, step());
     DRUPE_CHECK(!row);
     return ok();
+}
+
+Result<int64_t> Statement::run_counted() {
+    TRY(run());
+    return sqlite3_changes64(sqlite3_db_handle(statement_.get()));
 }
 
 std::string Statement::text(int column) const {
@@ -109,12 +132,19 @@ Result<Database> Database::open(const std::string& path) {
 }
 
 Result<Statement> Database::prepare(std::string_view sql) {
-    sqlite3_stmt* raw = nullptr;
-    if (sqlite3_prepare_v2(database_.get(), sql.data(), static_cast<int>(sql.size()), &raw,
-                           nullptr) != SQLITE_OK) {
+    sqlite3_stmt* raw = kept_->take(sql);
+    if (raw == nullptr &&
+        sqlite3_prepare_v3(database_.get(), sql.data(), static_cast<int>(sql.size()),
+                           SQLITE_PREPARE_PERSISTENT, &raw, nullptr) != SQLITE_OK) {
         return sql_error(database_.get(), sql);
     }
-    return Statement(raw);
+    return Statement(raw, kept_);
+}
+
+Status Database::execute_kept(std::string_view sql) {
+    TRY_ASSIGN(Statement statement, prepare(sql));
+    TRY(statement.step());
+    return ok();
 }
 
 Status Database::execute(const std::string& sql) {
@@ -126,11 +156,11 @@ Status Database::execute(const std::string& sql) {
 
 Status Database::transaction(const std::function<Status()>& work) {
     // IMMEDIATE: waits for the other writer now, where waiting is possible, and not in the middle.
-    TRY(execute("BEGIN IMMEDIATE"));
+    TRY(execute_kept("BEGIN IMMEDIATE"));
     Status done = work();
     if (done) {
         at_step("commit", "drupe.db");
-        done = execute("COMMIT");
+        done = execute_kept("COMMIT");
     }
     // The first error is the one to report; a failed rollback leaves nothing to do.
     if (!done && sqlite3_get_autocommit(database_.get()) == 0) (void)execute("ROLLBACK");

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -15,7 +16,24 @@ struct sqlite3_stmt;
 
 namespace drupe::imagefs {
 
-/// One prepared SQL statement. Parameters and columns count from 0.
+/// Prepared statements of one connection that nobody is using, by their SQL: to parse one costs
+/// more than to run it.
+class KeptStatements {
+  public:
+    /// One that is the caller's until keep(); null: there is none.
+    [[nodiscard]] sqlite3_stmt* take(std::string_view sql);
+    void keep(sqlite3_stmt* statement);
+
+  private:
+    static constexpr size_t kMost = 64;  ///< SQL is constant but in a few places.
+    struct Finalize {
+        void operator()(sqlite3_stmt* statement) const;
+    };
+    std::map<std::string, std::unique_ptr<sqlite3_stmt, Finalize>, std::less<>> by_sql_;
+};
+
+/// One prepared SQL statement. Parameters and columns count from 0. Its end resets it, which ends
+/// its reading.
 class Statement {
   public:
     void bind(int parameter, std::string_view text);
@@ -25,6 +43,8 @@ class Statement {
     [[nodiscard]] Result<bool> step();
     /// For statements without rows.
     [[nodiscard]] Status run();
+    /// The same; how many rows it has inserted, changed or deleted.
+    [[nodiscard]] Result<int64_t> run_counted();
 
     [[nodiscard]] std::string text(int column) const;
     [[nodiscard]] int64_t integer(int column) const;
@@ -32,11 +52,13 @@ class Statement {
 
   private:
     friend class Database;
-    struct Deleter {
-        void operator()(sqlite3_stmt* statement) const;
+    struct GiveBack {
+        std::shared_ptr<KeptStatements> kept;
+        void operator()(sqlite3_stmt* statement) const { kept->keep(statement); }
     };
-    explicit Statement(sqlite3_stmt* statement) : statement_(statement) {}
-    std::unique_ptr<sqlite3_stmt, Deleter> statement_;
+    Statement(sqlite3_stmt* statement, std::shared_ptr<KeptStatements> kept)
+        : statement_(statement, {std::move(kept)}) {}
+    std::unique_ptr<sqlite3_stmt, GiveBack> statement_;
 };
 
 /// A connection to drupe.db: WAL, foreign keys on, waits up to 10 s for other writers. One thread.
@@ -68,8 +90,11 @@ class Database {
         void operator()(sqlite3* database) const;
     };
     [[nodiscard]] Result<int64_t> version_of(std::string_view component);
+    /// One statement without parameters or rows, which is kept.
+    [[nodiscard]] Status execute_kept(std::string_view sql);
     explicit Database(sqlite3* database) : database_(database) {}
     std::unique_ptr<sqlite3, Deleter> database_;
+    std::shared_ptr<KeptStatements> kept_ = std::make_shared<KeptStatements>();
 };
 
 }  // namespace drupe::imagefs

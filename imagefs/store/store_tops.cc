@@ -111,14 +111,13 @@ Result<DiskFiles> Store::create_top(std::string_view id, const ChainId& name) {
     TRY_ASSIGN(DiskFiles files, open_chain(chain_id));
     // The row comes first: it keeps the chain from being pruned, and decides who owns the name.
     TRY_ASSIGN(Statement insert,
-               db_.prepare("INSERT OR IGNORE INTO tops (id, chain_id) VALUES (?, ?) RETURNING 1"));
+               db_.prepare("INSERT OR IGNORE INTO tops (id, chain_id) VALUES (?, ?)"));
     insert.bind(0, id);
     insert.bind(1, chain_id.hex());
-    TRY_ASSIGN(const bool inserted, insert.step());
-    if (!inserted) {
+    TRY_ASSIGN(const int64_t inserted, insert.run_counted());
+    if (inserted == 0) {
         return Error{ErrorCode::kConflict, fmt::format("there is a disk {} already", id)};
     }
-    TRY(insert.step());  // to its end: commits
     const auto make = [&]() -> Status {
         TRY(remove_top_dir(top_dir(id)));  // a crash may have left one without a row
         TRY(make_dir(top_dir(id)));
