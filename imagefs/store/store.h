@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,8 @@
 #include "imagefs/store/digest.h"
 #include "imagefs/store/layer_builder.h"
 #include "imagefs/store/layered_disk.h"
+#include "imagefs/store/merged_index.h"
+#include "imagefs/store/store_files.h"
 
 namespace drupe::imagefs {
 
@@ -258,7 +261,11 @@ class Store {
     [[nodiscard]] Status insert_layer(const LayerIdentity& identity, uint64_t size_bytes,
                                       LayerForm form, bool needs_replay);
     [[nodiscard]] Result<std::vector<ChainId>> chain_ids(const std::string& sql);
-    [[nodiscard]] Result<Fd> open_index(const ChainId& chain_id) const;
+    struct IndexFile {
+        Fd fd;
+        MergedIndex index;
+    };
+    [[nodiscard]] Result<IndexFile> open_index(const ChainId& chain_id);
     struct TopRow {
         ChainId chain_id;
         int64_t serial = 0;  ///< How often it was sealed or reset; part of its files' names.
@@ -277,6 +284,8 @@ class Store {
 
     std::string root_;
     Database db_;
+    /// Indexes whose checksums this object has found right.
+    std::map<ChainId, FileVersion> checked_indexes_;
 };
 
 }  // namespace drupe::imagefs

@@ -72,7 +72,7 @@ void at_step(std::string_view step, const std::string& path) {
 Result<TmpFile> TmpFile::create(const std::string& dir) {
     for (int attempt = 0; attempt < 16; ++attempt) {
         TRY_ASSIGN(const std::string name, random_name());
-        std::string path = dir + "/" + name;
+        std::string path = fmt::format("{}/{}", dir, name);
         at_step("create", path);
         Result<Fd> fd = open_file(path, O_RDWR | O_CREAT | O_EXCL, 0600);
         if (!fd && fd.error().os_errno == EEXIST) continue;
@@ -232,6 +232,12 @@ Status probe_file_system(const std::string& dir) {
                                  dir)};
     }
     return ok();
+}
+
+Result<FileVersion> version_of_file(int fd, const std::string& path) {
+    struct stat st {};
+    if (::fstat(fd, &st) < 0) return os_error("fstat " + path);
+    return FileVersion{st.st_dev, st.st_ino, st.st_size, st.st_ctim.tv_sec, st.st_ctim.tv_nsec};
 }
 
 }  // namespace drupe::imagefs

@@ -45,6 +45,18 @@ class TmpFile {
     std::string path_;  ///< Empty once it is published or moved.
 };
 
+/// Of a file that is open: which one it is, and which content. Whatever changes the content changes
+/// this.
+struct FileVersion {
+    uint64_t device = 0;
+    uint64_t inode = 0;
+    int64_t size = 0;
+    int64_t changed_s = 0;
+    int64_t changed_ns = 0;
+    friend bool operator==(const FileVersion&, const FileVersion&) = default;
+};
+[[nodiscard]] Result<FileVersion> version_of_file(int fd, const std::string& path);
+
 /// 32 random bytes: the ID of a chain whose head's content has no name of its own yet.
 [[nodiscard]] Result<ChainId> made_up_chain_id();
 

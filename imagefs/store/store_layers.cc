@@ -16,6 +16,7 @@ namespace {
 
 constexpr const char* kFlatSuffix = ".flat";
 constexpr int kOpenAttempts = 4;
+constexpr size_t kMaxCheckedIndexes = 1024;
 
 Error missing_file(const ChainId& chain_id) {
     return Error{ErrorCode::kNotFound,
@@ -228,15 +229,23 @@ Status Store::make_index(const ChainId& chain_id) {
     return file.publish_unsynced(index_path(chain_id));
 }
 
-Result<Fd> Store::open_index(const ChainId& chain_id) const {
+Result<Store::IndexFile> Store::open_index(const ChainId& chain_id) {
     const std::string path = index_path(chain_id);
     TRY_ASSIGN(Fd fd, open_file(path, O_RDONLY));
-    TRY_ASSIGN(const MergedIndex index, MergedIndex::open(fd, path));
-    TRY(index.verify());
+    TRY_ASSIGN(const FileVersion version, version_of_file(fd.get(), path));
+    TRY_ASSIGN(MergedIndex index, MergedIndex::open(fd, path));
     if (index.chain_id() != chain_id) {
         return Error{ErrorCode::kCorrupt, fmt::format("{} is another chain's index", path)};
     }
-    return fd;
+    // The file may have been written long ago, and lost its end to a power cut: that doesn't happen
+    // to it while we run.
+    const auto checked = checked_indexes_.find(chain_id);
+    if (checked == checked_indexes_.end() || checked->second != version) {
+        TRY(index.verify());
+        if (checked_indexes_.size() >= kMaxCheckedIndexes) checked_indexes_.clear();
+        checked_indexes_[chain_id] = version;
+    }
+    return IndexFile{std::move(fd), std::move(index)};
 }
 
 Result<DiskFiles> Store::open_chain(const ChainId& name) {
@@ -259,13 +268,12 @@ Result<DiskFiles> Store::open_chain(const ChainId& name) {
             files.layers.push_back(std::move(opened));
         }
         if (files.layers.size() < parts_of_chain.size()) continue;
-        Result<Fd> index = open_index(chain_id);
+        Result<IndexFile> index = open_index(chain_id);
         if (index) {
-            TRY_ASSIGN(const MergedIndex opened,
-                       MergedIndex::open(index.value(), index_path(chain_id)));
+            const MergedIndex& opened = index.value().index;
             if (is_index_of(opened, files.layers)) {
-                files.index = std::move(index).value();
                 files.virtual_bytes = opened.virtual_blocks() * BlockBackend::kBlockSize;
+                files.index = std::move(index.value().fd);
                 return files;
             }
         } else if (index.error().code != ErrorCode::kNotFound) {

@@ -146,7 +146,8 @@ Result<SealedTop> Store::seal_top(std::string_view id) {
         TRY(prepare(s));
         // The layer is complete, and has no row yet: look at it through the files that there are.
         DiskFiles view;
-        TRY_ASSIGN(view.index, open_index(s.sealed.chain_id));
+        TRY_ASSIGN(IndexFile index, open_index(s.sealed.chain_id));
+        view.index = std::move(index.fd);
         for (const Fd& layer : s.old.layers) {
             TRY_ASSIGN(Fd copy, layer.duplicate());
             view.layers.push_back(std::move(copy));

@@ -1,5 +1,6 @@
 #include "imagefs/store/store.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -116,6 +117,24 @@ TEST_F(StoreTest, AMissingOrDamagedIndexIsMadeAgain) {
     }
     EXPECT_OK(store_.open_chain(head));
     EXPECT_OK(store_.verify(head));
+}
+
+TEST_F(StoreTest, AnIndexThatWasFoundRightIsLookedAtAgainOnceItHasChanged) {
+    const ChainId head = publish(publish_root(), "a", 1, 10);
+    EXPECT_OK(store_.open_chain(head));
+    const std::string path = root() + "/indexes/" + head.hex();
+    const auto version = [&] {
+        const Fd fd = value_of(open_file(path, O_RDONLY));
+        return value_of(version_of_file(fd.get(), path));
+    };
+    const FileVersion before = version();
+    while (version() == before) {  // a file's times have steps of some milliseconds
+        std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(2 * 4096);  // level 1
+        file.put('\x55');
+    }
+    DiskFiles files = value_of(store_.open_chain(head));
+    EXPECT_OK(value_of(MergedIndex::open(files.index, "test")).verify());
 }
 
 TEST_F(StoreTest, VerifyNamesADamagedLayer) {

@@ -17,6 +17,7 @@ Status Store::verify(const ChainId& name) {
     for (const LayerRecord& record : records) {
         TRY(check_layer(record, report));
     }
+    checked_indexes_.erase(chain_id);
     TRY(open_index(chain_id));
     return ok();
 }
