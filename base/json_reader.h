@@ -9,22 +9,20 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/json_string.h"
 #include "base/result.h"
 
 namespace drupe {
 
 /// Parses text that may be anything: at most max_depth levels deep, no exceptions. nullopt if it
 /// isn't JSON.
-[[nodiscard]] inline Result<nlohmann::json> parse_json(std::string_view text, int max_depth = 16) {
-    bool too_deep = false;
-    auto value = nlohmann::json::parse(
-        text,
-        [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-            too_deep = too_deep || depth > max_depth;
-            return depth <= max_depth;
-        },
-        /*allow_exceptions=*/false);
-    if (value.is_discarded() || too_deep) return Error{ErrorCode::kInvalid, "not valid JSON"};
+[[nodiscard]] inline Result<nlohmann::json> parse_json(std::string_view text,
+                                                       size_t max_depth = 16) {
+    const Error wrong{ErrorCode::kInvalid, "not valid JSON"};
+    // Looked at beforehand: to be asked while it parses takes the library twice as long.
+    if (is_nested_deeper(text, max_depth)) return wrong;
+    auto value = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (value.is_discarded()) return wrong;
     return value;
 }
 

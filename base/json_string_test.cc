@@ -28,6 +28,27 @@ TEST(JsonStringTest, IsWrittenAsTheLibraryWritesIt) {
     }
 }
 
+TEST(JsonStringTest, DepthIsCountedOutsideOfStrings) {
+    EXPECT_FALSE(is_nested_deeper("", 0));
+    EXPECT_FALSE(is_nested_deeper(R"({"a":[1,{"b":[]}],"c":{"d":[]}})", 4));
+    EXPECT_TRUE(is_nested_deeper(R"({"a":[1,{"b":[]}]})", 3));
+    EXPECT_FALSE(is_nested_deeper(R"(["[[[[", "\"[[[", "\\", "{\\\"{{"])", 1));
+    EXPECT_TRUE(is_nested_deeper(R"(["\\", [[]]])", 2));
+    EXPECT_TRUE(is_nested_deeper(std::string(100'000, '['), 64));
+    EXPECT_FALSE(is_nested_deeper("]]][", 1));
+    EXPECT_FALSE(is_nested_deeper("[\"", 1));
+    EXPECT_FALSE(is_nested_deeper("[\"\\", 1));
+}
+
+TEST(JsonStringTest, WhatIsTooDeepOrNoJsonIsRefused) {
+    EXPECT_TRUE(parse_json(std::string(16, '[') + std::string(16, ']')));
+    EXPECT_FALSE(parse_json(std::string(17, '[') + "1" + std::string(17, ']')));
+    EXPECT_TRUE(parse_json(R"({"a": [1]})", 2));
+    EXPECT_FALSE(parse_json(R"({"a": [[1]]})", 2));
+    EXPECT_FALSE(parse_json(R"({"a": )"));
+    EXPECT_FALSE(parse_json("[1] 2"));
+}
+
 TEST(JsonStringTest, WhatIsPlainIsReadBackAsTheLibraryReadsIt) {
     for (int c = 0; c < 0x80; ++c) {
         const std::string text = "a" + std::string(1, static_cast<char>(c)) + "b";

@@ -4,35 +4,14 @@
 
 #include <set>
 
+#include "base/json_string.h"
+
 namespace drupe::imagefs::oci {
 namespace {
 
 constexpr size_t kMaxBytes = 4 << 20;
-constexpr int kMaxDepth = 64;
+constexpr size_t kMaxDepth = 64;
 constexpr size_t kMaxMembers = 65536;
-
-/// The parser recurses, and so does destroying what it made: depth is checked first.
-bool too_deep(std::string_view text) {
-    int depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < text.size(); ++i) {
-        const char c = text[i];
-        if (in_string) {
-            if (c == '\\') {
-                ++i;
-            } else if (c == '"') {
-                in_string = false;
-            }
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '[' || c == '{') {
-            if (++depth > kMaxDepth) return true;
-        } else if (c == ']' || c == '}') {
-            --depth;
-        }
-    }
-    return false;
-}
 
 Error wrong_type(const char* key, std::string_view wanted) {
     return {ErrorCode::kInvalid, fmt::format("'{}' is not {}", key, wanted)};
@@ -51,7 +30,7 @@ Result<Json> parse_json(std::string_view text, std::string_view what) {
     if (text.size() > kMaxBytes) {
         return Error{ErrorCode::kLimit, fmt::format("{}: larger than 4 MiB", what)};
     }
-    if (too_deep(text)) {
+    if (is_nested_deeper(text, kMaxDepth)) {
         return Error{ErrorCode::kLimit,
                      fmt::format("{}: nested deeper than {} levels", what, kMaxDepth)};
     }
