@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "api/engine/container_json.h"
 #include "api/engine/names.h"
@@ -47,13 +48,13 @@ Error corrupt(std::string_view id, std::string_view what) {
                  fmt::format("drupe.db: container {}: bad {}", short_id(id), what)};
 }
 
+/// All but its configuration.
 Result<Container> read_row(const Statement& row) {
     const auto number = [&](int column) { return static_cast<uint64_t>(row.integer(column)); };
     Container c;
     c.id = row.text(0);
     c.name = row.text(1);
     c.image_id = row.text(2);
-    TRY_ASSIGN(c.config, parse_container_config(row.text(3)));
     c.uid = static_cast<uint32_t>(number(4));
     const auto state = parse_state(row.text(5));
     if (!state) return corrupt(c.id, "state");
@@ -232,6 +233,14 @@ Status ContainerTable::remove(std::string_view id) {
     });
 }
 
+Result<ContainerConfig> ContainerTable::config_of(std::string text) {
+    if (text != read_text_) {
+        TRY_ASSIGN(read_config_, parse_container_config(text));
+        read_text_ = std::move(text);
+    }
+    return read_config_;
+}
+
 Result<std::vector<Container>> ContainerTable::select(std::string_view where,
                                                       std::string_view value) {
     TRY_ASSIGN(auto rows, db_->prepare(fmt::format("{}{}", kColumns, where)));
@@ -241,6 +250,7 @@ Result<std::vector<Container>> ContainerTable::select(std::string_view where,
         TRY_ASSIGN(const bool there, rows.step());
         if (!there) return found;
         TRY_ASSIGN(Container container, read_row(rows));
+        TRY_ASSIGN(container.config, config_of(rows.text(3)));
         found.push_back(std::move(container));
     }
 }

@@ -58,7 +58,12 @@ class ContainerTable {
     [[nodiscard]] Result<std::vector<Container>> select(std::string_view where,
                                                         std::string_view value);
 
+    [[nodiscard]] Result<ContainerConfig> config_of(std::string text);
+
     imagefs::Database* db_;
+    // The configuration that was read last: a command reads its container's several times.
+    std::string read_text_;
+    ContainerConfig read_config_;
 };
 
 }  // namespace drupe::engine

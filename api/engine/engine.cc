@@ -23,7 +23,8 @@ Result<std::unique_ptr<Engine>> Engine::open(Options options, ImageSource& image
     TRY(make_folders(options.paths.root + "/containers", kPrivateMode));
     TRY(make_folders(options.paths.run + "/vm", kFolderMode));
     TRY_ASSIGN(ContainerTable table, ContainerTable::open(images.database()));
-    return std::unique_ptr<Engine>(new Engine(std::move(options), images, launcher, table));
+    return std::unique_ptr<Engine>(
+        new Engine(std::move(options), images, launcher, std::move(table)));
 }
 
 Result<Container> Engine::record(ContainerConfig asked, std::string name, const ImageRef& image,

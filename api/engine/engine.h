@@ -268,7 +268,7 @@ class Engine {
         : options_(std::move(options)),
           images_(images),
           launcher_(launcher),
-          table_(table),
+          table_(std::move(table)),
           templates_(options_.paths, launcher) {}
 
     friend class ContainerFiles;
