@@ -5,6 +5,8 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <string_view>
+#include <variant>
 
 #include "base/check.h"
 #include "cli/text.h"
@@ -23,8 +25,58 @@ void set_args_purpose(ArgsPurpose purpose, std::string* said) {
     said_now = said;
 }
 
+namespace {
+
+/// An option as it was declared.
+struct Declared {
+    using Target = std::variant<bool*, std::string*, std::optional<std::string>*,
+                                std::optional<uint32_t>*, std::vector<std::string>*>;
+    std::string names;
+    std::string what;
+    Target target;
+    std::string help;
+};
+
+struct Adder {
+    CLI::App& app;
+    const Declared& option;
+
+    void operator()(bool* target) const { app.add_flag(option.names, *target, option.help); }
+    void operator()(std::string* target) const {
+        app.add_option(option.names, *target, option.help)->type_name(option.what);
+    }
+    template <typename Value>
+    void operator()(std::optional<Value>* target) const {
+        app.add_option_function<Value>(
+               option.names, [target](const Value& value) { *target = value; }, option.help)
+            ->type_name(option.what);
+    }
+    void operator()(std::vector<std::string>* target) const {
+        app.add_option(option.names, *target, option.help)
+            ->type_name(option.what)
+            ->allow_extra_args(false);
+    }
+};
+
+/// Whether the word may give one of the names: more often true than it does.
+bool may_give(std::string_view word, std::string_view names) {
+    if (!word.starts_with('-')) return false;
+    for (size_t begin = 0; begin < names.size();) {
+        const std::string_view name = names.substr(begin, names.find(',', begin) - begin);
+        if (name.starts_with("--") ? word.starts_with(name)
+                                   : word.find(name[1], 1) != std::string_view::npos) {
+            return true;
+        }
+        begin += name.size() + 1;
+    }
+    return false;
+}
+
+}  // namespace
+
 struct Args::Impl {
     CLI::App app;
+    std::vector<Declared> declared;
     std::string name;
     std::string usage;
     std::string examples;
@@ -49,6 +101,7 @@ struct Args::Impl {
     /// One that wasn't declared.
     int refuse_flag(const std::string& text) const;
     std::optional<int> take_operands();
+    void declare(std::span<char* const> words);
     std::string help() const;
     std::vector<std::pair<std::string, std::string>> options() const;
     void describe() const;
@@ -130,29 +183,23 @@ Args::Args(std::string name, const std::string& operands, std::string summary)
 Args::~Args() = default;
 
 void Args::flag(const std::string& names, bool& target, const std::string& help) {
-    impl_->app.add_flag(names, target, help);
+    impl_->declared.push_back({names, "", &target, help});
 }
 void Args::value(const std::string& names, const std::string& what, std::string& target,
                  const std::string& help) {
-    impl_->app.add_option(names, target, help)->type_name(what);
+    impl_->declared.push_back({names, what, &target, help});
 }
 void Args::value(const std::string& names, const std::string& what,
                  std::optional<std::string>& target, const std::string& help) {
-    impl_->app
-        .add_option_function<std::string>(
-            names, [&target](const std::string& text) { target = text; }, help)
-        ->type_name(what);
+    impl_->declared.push_back({names, what, &target, help});
 }
 void Args::value(const std::string& names, const std::string& what, std::optional<uint32_t>& target,
                  const std::string& help) {
-    impl_->app
-        .add_option_function<uint32_t>(
-            names, [&target](const uint32_t& number) { target = number; }, help)
-        ->type_name(what);
+    impl_->declared.push_back({names, what, &target, help});
 }
 void Args::values(const std::string& names, const std::string& what,
                   std::vector<std::string>& target, const std::string& help) {
-    impl_->app.add_option(names, target, help)->type_name(what)->allow_extra_args(false);
+    impl_->declared.push_back({names, what, &target, help});
 }
 
 void Args::operands(std::vector<std::string>& target, size_t least, size_t most, Options options) {
@@ -212,7 +259,20 @@ void Args::unsupported(std::span<const Unsupported> options) {
     impl_->unsupported = options;
 }
 
+/// Tells CLI11 of the options that the words may give, and of all if they ask for help: to add one
+/// takes it as long as there are others already, a hundred of them a millisecond.
+void Args::Impl::declare(std::span<char* const> words) {
+    const bool all = purpose_now != ArgsPurpose::kParse ||
+                     std::ranges::any_of(
+                         words, [](std::string_view word) { return word.starts_with("--help"); });
+    for (const Declared& option : declared) {
+        const auto gives = [&](const char* word) { return may_give(word, option.names); };
+        if (all || std::ranges::any_of(words, gives)) std::visit(Adder{app, option}, option.target);
+    }
+}
+
 std::optional<int> Args::parse(int argc, char** argv) {
+    impl_->declare(std::span(argv, static_cast<size_t>(argc)));
     if (purpose_now != ArgsPurpose::kParse) {
         impl_->describe();
         return 0;
