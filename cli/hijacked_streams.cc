@@ -90,7 +90,7 @@ Status pump_output(Shared& shared) {
         return shared.streams.tty ? put(STDOUT_FILENO, bytes) : frames.push(bytes);
     };
     TRY(take(shared.streams.connection.early));
-    std::vector<char> buffer(kReadBytes);
+    std::array<char, kReadBytes> buffer;  // not zeroed: most of it is never touched
     for (;;) {
         const auto got = read_some(shared.socket(), buffer);
         if (!got && got.error().os_errno == ECONNRESET) break;
@@ -103,7 +103,7 @@ Status pump_output(Shared& shared) {
 
 void pump_input(Shared& shared, const std::string& keys) {
     engine::DetachKeys filter(keys);
-    std::vector<char> buffer(kReadBytes);
+    std::array<char, kReadBytes> buffer;  // not zeroed: most of it is never touched
     for (;;) {
         const auto got = read_some(STDIN_FILENO, buffer);
         if (!got || got.value() == 0) break;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include "base/json_reader.h"
 #include "monitor/config_json.h"
@@ -242,8 +243,9 @@ Status send_packet(int socket, std::string_view text, const std::vector<int>& fd
 
 Result<std::optional<Packet>> receive_packet(int socket) {
     Packet packet;
-    packet.text.resize(kMaxMessageBytes);
-    iovec data{packet.text.data(), packet.text.size()};
+    // Touched only as far as a message goes: most are short.
+    const auto buffer = std::make_unique_for_overwrite<char[]>(kMaxMessageBytes);
+    iovec data{buffer.get(), kMaxMessageBytes};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxFds)> space{};
     msghdr message{};
     message.msg_iov = &data;
@@ -269,7 +271,7 @@ Result<std::optional<Packet>> receive_packet(int socket) {
     if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
         return Error{ErrorCode::kLimit, "a control message is too large"};
     if (size == 0) return std::optional<Packet>();
-    packet.text.resize(static_cast<size_t>(size));
+    packet.text.assign(buffer.get(), static_cast<size_t>(size));
     return std::optional<Packet>(std::move(packet));
 }
 

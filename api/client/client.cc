@@ -114,19 +114,17 @@ struct Client::Impl {
     }
     /// False: the daemon has hung up.
     Result<bool> receive() {
-        const size_t have = bytes.size();
         // What can't be parsed yet is a head, or what stands around a chunk.
-        if (have > limits.head_bytes) {
+        if (bytes.size() > limits.head_bytes) {
             return Error{ErrorCode::kLimit, "the daemon's answer makes no sense for too long"};
         }
-        bytes.resize(have + kReadBytes);
+        std::array<char, kReadBytes> buffer;  // not zeroed: most answers are short
         ssize_t got = 0;
         do {
-            got = ::recv(socket.get(), bytes.data() + have, kReadBytes, 0);
+            got = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
         } while (got < 0 && errno == EINTR);
-        const int error = errno;
-        bytes.resize(have + (got > 0 ? static_cast<size_t>(got) : 0));
-        if (got < 0) return os_error("receive from the daemon", error);
+        if (got < 0) return os_error("receive from the daemon");
+        bytes.append(buffer.data(), static_cast<size_t>(got));
         return got > 0;
     }
     /// Parses a piece of what is there (the parser stops at each part of a message, and when it has

@@ -74,7 +74,7 @@ struct Connection::Parsing {
     }
     /// Receives what is there now. 0: the end; kLimit: nothing yet.
     Result<size_t> receive(int fd) {
-        std::array<char, kReadBytes> buffer{};
+        std::array<char, kReadBytes> buffer;
         for (;;) {
             const ssize_t got = ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
             if (got >= 0) {
