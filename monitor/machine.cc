@@ -42,8 +42,10 @@ bool is_pipe_or_file(int fd) {
     return S_ISFIFO(stat.st_mode) || S_ISSOCK(stat.st_mode) || S_ISREG(stat.st_mode);
 }
 
-imagefs::DiskFiles disk_files(const DiskConfig& config) {
+imagefs::DiskFiles disk_files(const MonitorConfig& monitor) {
+    const DiskConfig& config = monitor.root_disk;
     imagefs::DiskFiles files;
+    files.is_volatile = monitor.root.discard_changes;
     files.index = Fd(config.index_fd);
     for (const int fd : config.layer_fds) files.layers.emplace_back(fd);
     files.top_data = Fd(config.top_data_fd);
@@ -239,7 +241,7 @@ Result<Fd> Machine::connect_guest(uint32_t port) {
 }
 
 Result<std::unique_ptr<imagefs::LayeredDisk>> Machine::open_root_disk() const {
-    return imagefs::LayeredDisk::open(disk_files(config_.root_disk));
+    return imagefs::LayeredDisk::open(disk_files(config_));
 }
 
 Result<uint64_t> Machine::attach_root_disk() {
@@ -283,6 +285,7 @@ void Machine::replace_root_disk(control::Disk fds, std::function<void(const Stat
     files.top_data = std::move(fds.top_data);
     files.top_meta = std::move(fds.top_meta);
     files.max_top_bytes = config_.root_disk.max_top_bytes;
+    files.is_volatile = config_.root.discard_changes;
     auto disk = imagefs::LayeredDisk::open(std::move(files));
     if (!disk) return done(std::move(disk).error());
     auto shared = std::make_shared<std::unique_ptr<imagefs::LayeredDisk>>(std::move(disk).value());

@@ -23,6 +23,8 @@ struct DiskFiles {
     Fd top_meta;
     uint64_t virtual_bytes = 0;
     uint64_t max_top_bytes = 0;  ///< What the top's data may occupy on the host; 0: no limit.
+    /// The top needn't survive a power cut (what a seal takes does): afterwards it is kCorrupt.
+    bool is_volatile = false;
 };
 
 /// A chain of sealed layers under a writable top, as one disk. It opens nothing and allocates

@@ -137,6 +137,30 @@ TEST_F(StoreTest, AnIndexThatWasFoundRightIsLookedAtAgainOnceItHasChanged) {
     EXPECT_OK(value_of(MergedIndex::open(files.index, "test")).verify());
 }
 
+TEST_F(StoreTest, AVolatileTopIsRefusedAfterACrash) {
+    const ChainId base = publish_root();
+    value_of(store_.create_top("x", base));
+    const auto open = [&] {
+        DiskFiles files = value_of(store_.open_top("x"));
+        files.is_volatile = true;
+        return LayeredDisk::open(std::move(files));
+    };
+    {
+        const auto disk = value_of(open());
+        ASSERT_OK(write_stamp(*disk, 7, 70));
+        ASSERT_OK(disk->flush());
+        ASSERT_OK(disk->close());
+    }
+    {
+        const auto disk = value_of(open());
+        EXPECT_EQ(read_stamp(*disk, 7), 70U);
+        ASSERT_OK(write_stamp(*disk, 8, 80));
+    }
+    EXPECT_FAILS(open(), kCorrupt, "remove it");
+    const auto disk = value_of(LayeredDisk::open(value_of(store_.open_top("x"))));
+    EXPECT_EQ(read_stamp(*disk, 8), 80U);
+}
+
 TEST_F(StoreTest, VerifyNamesADamagedLayer) {
     const ChainId base = publish_root();
     const ChainId head = publish(base, "a", 1, 10);

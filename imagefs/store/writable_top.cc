@@ -23,6 +23,16 @@ TopIo& real_io() {
     return io;
 }
 
+class VolatileIo final : public TopIo {
+  public:
+    [[nodiscard]] Status sync(int /*fd*/) override { return ok(); }
+};
+
+TopIo& volatile_io() {
+    static VolatileIo io;
+    return io;
+}
+
 Result<struct stat> stat_of(int fd, const char* what) {
     struct stat st {};
     if (::fstat(fd, &st) < 0) return os_error(fmt::format("{}: fstat", what));
@@ -145,6 +155,11 @@ Result<WritableTop> WritableTop::scratch(Fd data, uint64_t virtual_blocks) {
         return os_error("scratch file: set its size");
     }
     return WritableTop(std::move(data), BlockMap(virtual_blocks));
+}
+
+void WritableTop::make_volatile() {
+    io_ = &volatile_io();
+    volatile_ = true;
 }
 
 void WritableTop::limit(uint64_t max_blocks) {

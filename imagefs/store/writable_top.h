@@ -55,6 +55,8 @@ class WritableTop {
     /// True if the last user stopped cleanly.
     [[nodiscard]] bool was_clean() const { return was_clean_; }
 
+    /// Nobody will want the files after a power cut: flush() waits for no disk any more.
+    void make_volatile();
     /// How many blocks the data file may have; 0: no limit.
     void limit(uint64_t max_blocks);
     /// Before blocks are written to data_fd(). kLimit with os_errno EDQUOT: they would be more than
@@ -71,7 +73,7 @@ class WritableTop {
     [[nodiscard]] Status flush();
     /// Whether an fdatasync of data_fd() is all that flush() would do now.
     [[nodiscard]] bool only_data_is_unsynced() const {
-        return !failed_ && !unsynced_ && pending_.empty();
+        return !failed_ && !unsynced_ && !volatile_ && pending_.empty();
     }
     /// That fdatasync failed: so does every flush from now on.
     void sync_failed(const Error& error) { failed_ = error; }
@@ -106,6 +108,7 @@ class WritableTop {
     uint64_t writing_blocks_ = 0;  ///< Of those, the ones that the map doesn't have yet.
     bool was_clean_ = false;
     bool unsynced_ = false;  ///< format()'s meta file waits for the first flush.
+    bool volatile_ = false;
 };
 
 }  // namespace drupe::imagefs

@@ -292,6 +292,25 @@ TEST(WritableTop, AFailedSyncIsSticky) {
     EXPECT_FAILS(disk->close(), kIo, "sync");
 }
 
+TEST(WritableTop, AVolatileOneWaitsForNoDiskAndKeepsWhatItDoes) {
+    CrashingHost host;
+    {
+        WritableTop top = value_of(WritableTop::open(host.open("data"), host.open("meta"), &host));
+        top.make_volatile();
+        host.fail_sync(1);
+        const auto disk = value_of(LayeredDisk::assemble(std::nullopt, {}, std::move(top)));
+        ASSERT_OK(write_stamp(*disk, 1, 5));
+        ASSERT_OK(disk->discard(4 * 4096, 4096));
+        EXPECT_LT(disk->direct()->flush_fd(), 0) << "its queue would sync it by itself";
+        EXPECT_OK(disk->flush());
+        EXPECT_OK(disk->close());
+    }
+    const WritableTop top =
+        value_of(WritableTop::open_to_read(host.open("data"), host.open("meta")));
+    EXPECT_TRUE(top.was_clean());
+    EXPECT_EQ(top.map().count(BlockState::kData), 1U);
+}
+
 TEST(WritableTop, ManySmallDiscardsStayBounded) {
     CrashingHost host;
     struct stat st {};
