@@ -98,8 +98,8 @@ bool is_hex(std::string_view text) {
 
 Result<ContainerTable> ContainerTable::open(imagefs::Database& db) {
     TRY(db.migrate("engine", kMigrations));
-    // The first connection reads the whole log: it is kept short.
-    TRY(db.execute("PRAGMA wal_autocheckpoint = 64"));
+    // The first connection reads the whole log: it is kept short, by checkpoint() if it gets to it.
+    TRY(db.execute("PRAGMA wal_autocheckpoint = 256"));
     return ContainerTable(db);
 }
 

@@ -14,6 +14,7 @@ namespace drupe::imagefs {
 namespace {
 
 constexpr int kBusyTimeoutMs = 10'000;
+constexpr off_t kLongLogBytes = 256 << 10;
 
 Error sql_error(sqlite3* database, std::string_view what) {
     const int code = sqlite3_errcode(database);
@@ -176,6 +177,9 @@ Status Database::durable_transaction(const std::function<Status()>& work) {
 }
 
 void Database::checkpoint() {
+    const std::string log = sqlite3_db_filename(database_.get(), "main") + std::string("-wal");
+    struct stat st {};
+    if (::stat(log.c_str(), &st) < 0 || st.st_size < kLongLogBytes) return;
     sqlite3_busy_timeout(database_.get(), 0);
     (void)execute("PRAGMA wal_checkpoint(TRUNCATE)");  // busy: another's will do
     sqlite3_busy_timeout(database_.get(), kBusyTimeoutMs);

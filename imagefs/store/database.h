@@ -75,9 +75,9 @@ class Database {
     /// The same, and it and all before it survive a power cut once it has returned.
     [[nodiscard]] Status durable_transaction(const std::function<Status()>& work);
 
-    /// Writes what the log holds into the database and empties the log, which the next process to
-    /// open it would have to read: a background job's. Not done, without an error, while others use
-    /// it.
+    /// Writes what a long log holds into the database and empties it: a background job's. It has to
+    /// be read by the next process that opens the database, and whoever writes into an emptied one
+    /// waits for the disk once. Not done, without an error, while others use it.
     void checkpoint();
 
     /// Brings the tables of `component` up to date: migrations[i] leads from version i to i + 1;

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <filesystem>
 #include <optional>
 #include <vector>
 
@@ -24,6 +25,20 @@ TEST(DatabaseTest, AWriterThatComesTooLateMeetsALimitOfTime) {
     EXPECT_FAILS(one.execute("INSERT INTO t VALUES (2)"), kLimit, "database is locked");
     EXPECT_OK(one.execute("ROLLBACK"));
     EXPECT_FAILS(one.execute("INSERT INTO t VALUES (1)"), kConflict, "UNIQUE");
+}
+
+TEST(DatabaseTest, ALongLogIsEmptiedAndAShortOneIsLeft) {
+    const TempDir dir;
+    Database db = value_of(Database::open(dir.file("drupe.db")));
+    const auto log_bytes = [&] { return std::filesystem::file_size(dir.file("drupe.db-wal")); };
+    EXPECT_OK(db.execute("CREATE TABLE t (x)"));
+    const auto before = log_bytes();
+    db.checkpoint();
+    EXPECT_GT(before, 0U);
+    EXPECT_EQ(log_bytes(), before);
+    EXPECT_OK(db.execute("INSERT INTO t VALUES (zeroblob(300000))"));
+    db.checkpoint();
+    EXPECT_EQ(log_bytes(), 0U);
 }
 
 class StatementTest : public testing::Test {
