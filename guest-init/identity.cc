@@ -39,8 +39,8 @@ Status set_clock(uint64_t realtime_ns) {
     return ok();
 }
 
-void set_network(const Fd& proc, const char* name, std::string_view value) {
-    const std::string path = std::string("sys/net/ipv4/") + name;
+void set_sysctl(const Fd& proc, const char* name, std::string_view value) {
+    const std::string path = std::string("sys/") + name;
     const Fd file(::openat(proc.get(), path.c_str(), O_WRONLY | O_CLOEXEC));
     [[maybe_unused]] const ssize_t ignored = ::write(file.get(), value.data(), value.size());
 }
@@ -111,10 +111,14 @@ Status apply_to_kernel(const protocol::Identity& identity) {
     return status;
 }
 
-Status prepare_network() {
+Status prepare_kernel() {
     TRY_ASSIGN(const Fd proc, mount_for_this_process("proc"));
-    set_network(proc, "ip_unprivileged_port_start", "0");
-    set_network(proc, "ping_group_range", "0 2147483647");
+    set_sysctl(proc, "net/ipv4/ip_unprivileged_port_start", "0");
+    set_sysctl(proc, "net/ipv4/ping_group_range", "0 2147483647");
+    // What wakes an idle machine: compaction looks for something to do twice a second, statistics
+    // are added up every second (seconds here).
+    set_sysctl(proc, "vm/compaction_proactiveness", "0");
+    set_sysctl(proc, "vm/stat_interval", "30");
     return loopback_up();
 }
 

@@ -188,7 +188,7 @@ Status Init::prepare(const protocol::Prepare& /*order*/) {
     TRY_ASSIGN(identity_, IdentityFiles::create(files));
     TRY_ASSIGN(mounts_, prepare_mounts(files));
     TRY_ASSIGN(cgroup_, Cgroup::create());
-    TRY(prepare_network());
+    TRY(prepare_kernel());
     prepared_ = true;
     return ok();
 }

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <set>
+#include <thread>
 
 #include "tests/boot/running.h"
 
@@ -71,6 +74,35 @@ TEST(ForkTest, WhatOneWritesNobodyElseSees) {
     EXPECT_EQ(drupe({"rm", "-f", trim(again.out)}).exit_code, 0);
     EXPECT_EQ(drupe({"restart", "-t", "0", clones[0]}).exit_code, 0);
     EXPECT_EQ(in(clones[0], "ls /file"), "/file\n");
+}
+
+/// Of all of a process's threads.
+uint64_t wake_ups(const std::string& pid) {
+    constexpr std::string_view kCount = "voluntary_ctxt_switches:";
+    uint64_t sum = 0;
+    for (const auto& task : std::filesystem::directory_iterator("/proc/" + pid + "/task")) {
+        std::ifstream status(task.path() / "status");
+        for (std::string line; std::getline(status, line);)
+            if (line.starts_with(kCount)) sum += std::stoull(line.substr(kCount.size()));
+    }
+    return sum;
+}
+
+TEST(ForkTest, AnIdleCopySleeps) {
+    Parent parent("touch /ready; while :; do sleep 1000 & wait; done");
+    ASSERT_TRUE(await_in(parent.id(), {"test", "-e", "/ready"}));
+    const Strings clones = parent.fork(1);
+    const std::string pid = trim(drupe({"inspect", "-f", "{{.State.Pid}}", clones[0]}).out);
+    // With the settings that a kernel has by itself it is woken 4.5 times a second for ever.
+    constexpr uint64_t kWatchedS = 5;
+    uint64_t woken = UINT64_MAX;
+    for (int i = 0; i < 12 && woken > kWatchedS; ++i) {
+        const uint64_t before = wake_ups(pid);
+        EXPECT_GT(before, 0U);
+        std::this_thread::sleep_for(seconds(kWatchedS));
+        woken = wake_ups(pid) - before;
+    }
+    EXPECT_LE(woken, kWatchedS);
 }
 
 TEST(ForkTest, HooksOfTheImageRunInCopiesAlone) {
