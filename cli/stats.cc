@@ -80,6 +80,7 @@ Result<Line> line_of(const nlohmann::json& stats, bool no_trunc) {
     uint64_t limit = 0;
     uint64_t inactive = 0;
     uint64_t machine = 0;
+    uint64_t shared = 0;
     uint64_t processes = 0;
     JsonReader in(stats, "stats");
     in.get("id", id);
@@ -91,7 +92,8 @@ Result<Line> line_of(const nlohmann::json& stats, bool no_trunc) {
         if (const nlohmann::json* more = numbers.object("stats")) {
             JsonReader details(*more);
             details.get("inactive_file", inactive);
-            details.get("machine_bytes", machine);
+            details.get("machine_private_bytes", machine);
+            details.get("machine_shared_bytes", shared);
             numbers.check(details.status());
         }
         in.check(numbers.status());
@@ -114,6 +116,7 @@ Result<Line> line_of(const nlohmann::json& stats, bool no_trunc) {
                 {"MemUsage", binary_size(usage) + " / " + binary_size(limit)},
                 {"MemPerc", fmt::format("{:.2f}%", percent)},
                 {"HostMem", binary_size(machine)},
+                {"SharedMem", binary_size(shared)},
                 {"NetIO", "0B / 0B"},
                 {"BlockIO", io},
                 {"PIDs", std::to_string(processes)}};
@@ -166,11 +169,11 @@ Result<Line> read_all(const Options& options) {
 Result<std::string> show(const Line& lines, const std::string& format) {
     if (!format.empty()) return render_list(format, lines);
     Table table({"CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "HOST MEM",
-                 "BLOCK I/O", "PIDS"});
+                 "SHARED", "BLOCK I/O", "PIDS"});
     for (const Line& line : lines) {
         std::vector<std::string> cells;
-        for (const char* name :
-             {"ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "HostMem", "BlockIO", "PIDs"}) {
+        for (const char* name : {"ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "HostMem",
+                                 "SharedMem", "BlockIO", "PIDs"}) {
             cells.push_back(line.at(name).get<std::string>());
         }
         table.row(std::move(cells));
@@ -184,7 +187,9 @@ int stats_command(int argc, char** argv) {
     Options options;
     Args args("stats", "[CONTAINER...]",
               "Show what containers use, each second: the workload's memory as its machine counts "
-              "it, and what the machine costs the host (HOST MEM).");
+              "it, what the machine alone costs the host (HOST MEM), and what it shares with "
+              "others that go "
+              "on from the same memory (SHARED).");
     args.flag("-a,--all", options.all, "Those that don't run, too");
     args.flag("--no-stream", options.once, "One reading only");
     args.flag("--no-trunc", options.no_trunc, "Print ids in full");

@@ -58,7 +58,11 @@ Json memory_json(const Stats& stats) {
     } else if (stats.host) {
         json["usage"] = stats.host->memory_bytes;
     }
-    if (stats.host) json["stats"]["machine_bytes"] = stats.host->memory_bytes;
+    if (stats.host) {
+        json["stats"]["machine_bytes"] = stats.host->memory_bytes;
+        json["stats"]["machine_private_bytes"] = stats.host->private_bytes;
+        json["stats"]["machine_shared_bytes"] = stats.shared_bytes;
+    }
     return json;
 }
 

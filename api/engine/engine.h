@@ -142,7 +142,9 @@ struct Stats {
     Container container;
     uint64_t read_at_ns = 0;  ///< CLOCK_REALTIME
     uint32_t vcpus = 0;
-    uint64_t memory_limit_bytes = 0;       ///< The workload's, or its machine's RAM.
+    uint64_t memory_limit_bytes = 0;  ///< The workload's, or its machine's RAM.
+    /// Of its monitor, shared with every machine that goes on from the same memory.
+    uint64_t shared_bytes = 0;
     std::optional<HostUsage> host;         ///< Unset: the host doesn't count, or it has just ended.
     std::optional<protocol::Usage> guest;  ///< Hostile. Unset: paused, or without an answer.
 };

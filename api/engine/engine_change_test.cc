@@ -156,6 +156,7 @@ TEST_F(EngineTest, StatsAreTheHostsAndTheGuestsWhileItRuns) {
     Stats stats = engine_->stats("web").value();
     ASSERT_TRUE(stats.host && stats.guest);
     EXPECT_EQ(stats.host->cpu_us, 1234u);
+    EXPECT_GT(stats.shared_bytes, 0u);
     EXPECT_EQ(stats.guest->memory_bytes, 77u);
     EXPECT_EQ(stats.guest->processes, 5u);
     EXPECT_EQ(stats.memory_limit_bytes, 512u << 20);

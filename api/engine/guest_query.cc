@@ -12,6 +12,7 @@
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
 #include "api/engine/machine_size.h"
+#include "api/engine/process.h"
 
 namespace drupe::engine {
 namespace {
@@ -100,6 +101,7 @@ Result<Stats> Engine::stats(std::string_view query) {
         size.workload_memory_max != 0 ? size.workload_memory_max : size.ram_bytes;
     auto host = launcher_.usage(container.id);
     if (host) stats.host = std::move(host).value();
+    stats.shared_bytes = process_file_bytes(container.pid);
     if (container.state != State::kRunning) return stats;
     // One that doesn't answer (it starts, it ends, it hangs) has figures of the host's all the
     // same.

@@ -3,12 +3,32 @@
 #include <fmt/format.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <charconv>
+#include <string>
 #include <string_view>
 
 #include "base/fd.h"
 
 namespace drupe::engine {
+namespace {
+
+/// The first number of a line of /proc/PID/status.
+std::optional<uint64_t> status_number(pid_t pid, std::string_view name) {
+    if (pid <= 0) return std::nullopt;
+    const auto text = read_file(fmt::format("/proc/{}/status", pid), 16384);
+    const std::string key = fmt::format("\n{}:", name);
+    const size_t at = text ? text.value().find(key) : std::string::npos;
+    if (at == std::string::npos) return std::nullopt;
+    std::string_view rest(text.value());
+    rest.remove_prefix(at + key.size());
+    rest.remove_prefix(std::min(rest.find_first_not_of("\t "), rest.size()));
+    uint64_t number = 0;
+    std::from_chars(rest.data(), rest.data() + rest.size(), number);
+    return number;
+}
+
+}  // namespace
 
 uint64_t process_start_ticks(pid_t pid) {
     if (pid <= 0) return 0;
@@ -31,15 +51,13 @@ uint64_t process_start_ticks(pid_t pid) {
 }
 
 std::optional<uint32_t> process_user(pid_t pid) {
-    if (pid <= 0) return std::nullopt;
-    const auto text = read_file(fmt::format("/proc/{}/status", pid), 16384);
-    constexpr std::string_view kKey = "\nUid:\t";
-    const size_t at = text ? text.value().find(kKey) : std::string::npos;
-    if (at == std::string::npos) return std::nullopt;
-    const char* const number = text.value().data() + at + kKey.size();
-    uint32_t user = 0;
-    std::from_chars(number, text.value().data() + text.value().size(), user);
-    return user;
+    const auto user = status_number(pid, "Uid");
+    return user ? std::optional(static_cast<uint32_t>(*user)) : std::nullopt;
+}
+
+uint64_t process_file_bytes(pid_t pid) {
+    constexpr uint64_t kKib = 1024;
+    return status_number(pid, "RssFile").value_or(0) * kKib;
 }
 
 pid_t peer_pid(int socket) {

@@ -14,6 +14,10 @@ namespace drupe::engine {
 /// Its user's number on this host; nullopt if there is no such process.
 [[nodiscard]] std::optional<uint32_t> process_user(pid_t pid);
 
+/// What it has mapped of files' content in memory, unchanged: others may have the same pages. 0 if
+/// there is no such process.
+[[nodiscard]] uint64_t process_file_bytes(pid_t pid);
+
 /// Who listens at the other end of a connected Unix socket; 0 if unknown.
 [[nodiscard]] pid_t peer_pid(int socket);
 

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
+#include <span>
 #include <sstream>
 
 namespace drupe::confine {
@@ -83,9 +84,17 @@ uint64_t read_number(const std::string& path) {
 }
 
 /// "KEY NUMBER" lines.
-void read_cpu(const std::string& path, CgroupUsage& usage) {
-    const auto words = read_words(path + "/cpu.stat");
+void read_fields(const std::string& path,
+                 std::span<const std::pair<std::string_view, uint64_t*>> fields) {
+    const auto words = read_words(path);
     if (!words) return;
+    for (size_t i = 0; i + 1 < words.value().size(); i += 2) {
+        for (const auto& [name, field] : fields)
+            if (words.value()[i] == name) *field = parse_or_zero(words.value()[i + 1]);
+    }
+}
+
+void read_cpu(const std::string& path, CgroupUsage& usage) {
     const std::pair<std::string_view, uint64_t*> fields[] = {
         {"usage_usec", &usage.cpu_us},
         {"user_usec", &usage.cpu_user_us},
@@ -93,10 +102,16 @@ void read_cpu(const std::string& path, CgroupUsage& usage) {
         {"nr_periods", &usage.cpu_periods},
         {"nr_throttled", &usage.cpu_throttled_periods},
         {"throttled_usec", &usage.cpu_throttled_us}};
-    for (size_t i = 0; i + 1 < words.value().size(); i += 2) {
-        for (const auto& [name, field] : fields)
-            if (words.value()[i] == name) *field = parse_or_zero(words.value()[i + 1]);
-    }
+    read_fields(path + "/cpu.stat", fields);
+}
+
+void read_memory(const std::string& path, CgroupUsage& usage) {
+    usage.memory_bytes = read_number(path + "/memory.current");
+    usage.memory_max_bytes = read_number(path + "/memory.max");
+    uint64_t file = 0;
+    const std::pair<std::string_view, uint64_t*> fields[] = {{"file", &file}};
+    read_fields(path + "/memory.stat", fields);
+    usage.private_bytes = usage.memory_bytes - std::min(file, usage.memory_bytes);
 }
 
 /// "8:0 rbytes=1 wbytes=2 rios=3 ..." lines, a device each.
@@ -224,8 +239,7 @@ Result<CgroupUsage> CgroupTree::usage(std::string_view id) const {
     CgroupUsage usage;
     read_cpu(path, usage);
     read_io(path, usage);
-    usage.memory_bytes = read_number(path + "/memory.current");
-    usage.memory_max_bytes = read_number(path + "/memory.max");
+    read_memory(path, usage);
     usage.processes = read_number(path + "/pids.current");
     return usage;
 }

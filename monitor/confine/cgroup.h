@@ -27,6 +27,7 @@ struct CgroupUsage {
     uint64_t cpu_throttled_periods = 0;
     uint64_t cpu_throttled_us = 0;
     uint64_t memory_bytes = 0;
+    uint64_t private_bytes = 0;     ///< Of these, all but files' content in the page cache.
     uint64_t memory_max_bytes = 0;  ///< 0: no limit.
     uint64_t processes = 0;         ///< And threads.
     uint64_t read_bytes = 0;        ///< Of all block devices.

@@ -144,6 +144,7 @@ TEST_F(CgroupTest, UsageIsReadAndWhatTheHostDoesntCountIsZero) {
         "nr_throttled 3\nthrottled_usec 2\nnew_field 9\n");
     put("drupe/vm/memory.current", "4096\n");
     put("drupe/vm/memory.max", "max\n");
+    put("drupe/vm/memory.stat", "anon 1000\nfile 1096\nkernel 2000\nfile_mapped 96\n");
     put("drupe/vm/io.stat",
         "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n"
         "8:16 rbytes=10 wbytes=20 rios=30 wios=40\n");
@@ -158,6 +159,7 @@ TEST_F(CgroupTest, UsageIsReadAndWhatTheHostDoesntCountIsZero) {
     EXPECT_EQ(usage.value().cpu_throttled_periods, 3u);
     EXPECT_EQ(usage.value().cpu_throttled_us, 2u);
     EXPECT_EQ(usage.value().memory_bytes, 4096u);
+    EXPECT_EQ(usage.value().private_bytes, 3000u);
     EXPECT_EQ(usage.value().memory_max_bytes, 0u);
     EXPECT_EQ(usage.value().processes, 0u);
     EXPECT_EQ(usage.value().read_bytes, 11u);
