@@ -286,6 +286,7 @@ void Machine::replace_root_disk(control::Disk fds, std::function<void(const Stat
     files.top_meta = std::move(fds.top_meta);
     files.max_top_bytes = config_.root_disk.max_top_bytes;
     files.is_volatile = config_.root.discard_changes;
+    files.known_whole = true;  // this process had it all along
     auto disk = imagefs::LayeredDisk::open(std::move(files));
     if (!disk) return done(std::move(disk).error());
     auto shared = std::make_shared<std::unique_ptr<imagefs::LayeredDisk>>(std::move(disk).value());
@@ -321,7 +322,9 @@ Status Machine::resume() {
     pause_timer_.reset();
     if (on_paused_)
         std::exchange(on_paused_, nullptr)(Error{ErrorCode::kConflict, "it was resumed meanwhile"});
-    return vm_->resume();
+    Status resumed = vm_->resume();
+    if (writer_ != nullptr) writer_->begin();
+    return resumed;
 }
 
 std::string Machine::explain(const Stop& stop) const {

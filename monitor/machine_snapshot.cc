@@ -32,6 +32,7 @@ struct Machine::Gathered {
     SaveSteps steps;
     std::vector<StateSection> sections;
     size_t devices_left = 0;
+    bool runs_a_workload = false;
 };
 
 void Machine::save(control::Snapshot files, std::string container_state, SaveSteps steps) {
@@ -39,7 +40,8 @@ void Machine::save(control::Snapshot files, std::string container_state, SaveSte
     auto gathered = std::make_shared<Gathered>();
     gathered->files = std::move(files);
     gathered->steps = std::move(steps);
-    if (!container_state.empty())
+    gathered->runs_a_workload = !container_state.empty();
+    if (gathered->runs_a_workload)
         gathered->sections.push_back(
             {std::string(kContainerSection), kContainerSectionVersion, std::move(container_state)});
     pause([this, gathered](const Status& paused) {
@@ -60,11 +62,13 @@ void Machine::save(control::Snapshot files, std::string container_state, SaveSte
 }
 
 void Machine::finish_save(Gathered& gathered) {
+    const bool is_template = !gathered.runs_a_workload;  // it won't go on
     const Status captured = start_writing(gathered);
     for (const auto& transport : transports_) {
         if (transport == transports_.front() && root_disk_released_) continue;
         transport->loop().post([transport] { transport->resume(); });
     }
+    if (captured && is_template) writer_->begin();
     gathered.steps.on_captured(captured);
 }
 

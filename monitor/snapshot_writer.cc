@@ -1,6 +1,6 @@
 #include "monitor/snapshot_writer.h"
 
-#include <sys/resource.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::string_view kWritten = "written";
 constexpr size_t kMaxReportBytes = 4096;
-constexpr int kNice = 10;
+constexpr int kLongestWaitMs = 2000;
 
 Status write_files(const GuestMemory& memory, std::vector<StateSection> sections,
                    const control::Snapshot& files) {
@@ -35,12 +35,18 @@ bool close_others(int report, const control::Snapshot& files) {
     return close_all_but(kept);
 }
 
+/// The machine goes on first, on a host with few processors. If it doesn't, this process does.
+void await_turn(int report) {
+    pollfd end{report, POLLIN, 0};
+    (void)::poll(&end, 1, kLongestWaitMs);
+}
+
 [[noreturn]] void write_and_exit(const GuestMemory& memory, std::vector<StateSection> sections,
                                  const control::Snapshot& files, int report) {
-    // The machine's own threads go first.
-    (void)::setpriority(PRIO_PROCESS, 0, kNice);
-    Status written = os_error("close what is the machine's");
-    if (close_others(report, files)) written = write_files(memory, std::move(sections), files);
+    const bool alone = close_others(report, files);
+    const Status closed = alone ? ok() : Status(os_error("close what is the machine's"));
+    await_turn(report);
+    const Status written = alone ? write_files(memory, std::move(sections), files) : closed;
     const std::string_view text = written ? kWritten : std::string_view(written.error().message);
     (void)write_all(report, std::as_bytes(std::span(text)));
     ::_exit(written ? 0 : 1);
@@ -64,6 +70,10 @@ SnapshotWriter::SnapshotWriter(EventLoop& loop, Fd report, std::function<void(co
     : report_(std::move(report)),
       done_(std::move(done)),
       watch_(loop.on_readable(report_.get(), [this] { read_report(); })) {}
+
+void SnapshotWriter::begin() {
+    (void)::shutdown(report_.get(), SHUT_WR);
+}
 
 void SnapshotWriter::read_report() {
     std::array<char, kMaxReportBytes> part{};

@@ -26,6 +26,9 @@ class SnapshotWriter {
         EventLoop& loop, const GuestMemory& memory, std::vector<StateSection> sections,
         const control::Snapshot& files, std::function<void(const Status&)> done);
 
+    /// The machine goes on: it may begin. It does by itself after two seconds.
+    void begin();
+
   private:
     SnapshotWriter(EventLoop& loop, Fd report, std::function<void(const Status&)> done);
     void read_report();

@@ -48,6 +48,7 @@ TEST_F(SnapshotWriterTest, WritesRamAsItWasWhenItStarted) {
     ASSERT_TRUE(memory_.write(kAddress, 1));
     start();
     ASSERT_TRUE(memory_.write(kAddress, 2));
+    writer_->begin();
     loop_->run();
     ASSERT_TRUE(result_ && *result_) << result_->error().message;
 

@@ -157,6 +157,7 @@ std::string to_json(const ContainerConfig& config) {
         {"extra_hosts", config.extra_hosts},
         {"live", config.live},
         {"resized", config.resized},
+        {"machine_ram_bytes", config.machine_ram_bytes},
         {"boot", config.boot},
         {"kernel", config.kernel},
         {"kernel_args", config.kernel_args},
@@ -216,6 +217,7 @@ Result<ContainerConfig> parse_container_config(std::string_view text) {
     read_policies(in, config);
     if (value.contains("live")) in.get("live", config.live);
     if (value.contains("resized")) in.get("resized", config.resized);
+    if (value.contains("machine_ram_bytes")) in.get("machine_ram_bytes", config.machine_ram_bytes);
     if (value.contains("boot")) in.get("boot", config.boot);
     in.get("kernel", config.kernel);
     in.get("kernel_args", config.kernel_args);

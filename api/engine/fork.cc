@@ -106,7 +106,9 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
     TRY_ASSIGN(ControlClient client, connect(container.id));
     TRY_ASSIGN(const MachineSize size,
                machine_size(container.config.memory_bytes, container.config.nano_cpus));
-    // What the guest changes until the files are written is there twice.
+    // What the guest changes until the files are written is there twice. The limit stays: the files
+    // are in the same cgroup's page cache, and what can't be taken back at once would be the end of
+    // the machine.
     TRY(launcher_.limit_memory(container.id, size.monitor_memory_max + size.ram_bytes));
     Container row = container;
     row.step = Step::kCommitting;
@@ -120,7 +122,6 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
     marks["saved"] = monotonic_ns();
     step("saved");
     if (!saved) {
-        static_cast<void>(launcher_.limit_memory(container.id, size.monitor_memory_max));
         TRY_ASSIGN(const bool returned, return_disk(container));
         if (returned) {  // else the row's step says so
             TRY(table_.update(container));
@@ -145,9 +146,7 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
     const auto written = client.call(request_of(control::Op::kSaved), kSnapshotTimeout + writing);
     marks["written"] = monotonic_ns();
     if (!written) return Error(written.error()).wrap("the machine can't be saved");
-    if (auto limited = launcher_.limit_memory(container.id, size.monitor_memory_max); !limited) {
-        log(LogLevel::kWarn, "{}: {}", container.id, limited.error().message);
-    }
+    step("written");
     return sealed;
 }
 

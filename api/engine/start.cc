@@ -315,7 +315,8 @@ Result<Machine> Engine::start(std::string_view query, StartRequest request) {
     } else {
         TRY_ASSIGN(disk, roll_back(container, request));
     }
-    if (std::exchange(container.config.resized, false)) {
+    const bool known = std::exchange(container.config.machine_ram_bytes, 0) != 0;
+    if (std::exchange(container.config.resized, false) || known) {
         TRY(table_.reconfigure(container));
     }
     container.step = Step::kStarting;

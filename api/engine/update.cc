@@ -58,6 +58,7 @@ Result<Container> Engine::update(std::string_view query, const ContainerChanges&
         TRY_ASSIGN(const MachineSize size, machine_size(before.memory_bytes, before.nano_cpus));
         TRY_ASSIGN(const MachineSize next,
                    machine_size(now.config.memory_bytes, now.config.nano_cpus));
+        if (now.config.machine_ram_bytes == 0) now.config.machine_ram_bytes = size.ram_bytes;
         now.config.resized |= size.ram_bytes != next.ram_bytes || size.vcpus != next.vcpus;
     }
     step("limits changed");
@@ -74,13 +75,7 @@ Status Engine::change_limits(const Container& now, const ContainerConfig& before
     const bool cpus = config.nano_cpus != before.nano_cpus;
     if (memory) {
         // A machine keeps the size that it was started with.
-        uint64_t ram_bytes = old_size.ram_bytes;
-        if (const auto usage = launcher_.usage(now.id)) {
-            const uint64_t limit = usage.value().memory_max_bytes;
-            if (limit > kMonitorOverheadBytes) {
-                ram_bytes = std::max(ram_bytes, limit - kMonitorOverheadBytes);
-            }
-        }
+        const uint64_t ram_bytes = std::max(old_size.ram_bytes, before.machine_ram_bytes);
         if (size.ram_bytes > ram_bytes) {
             return refused(
                 now,

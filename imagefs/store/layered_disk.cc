@@ -23,7 +23,7 @@ Result<std::unique_ptr<LayeredDisk>> LayeredDisk::open(DiskFiles files) {
         TRY_ASSIGN(WritableTop opened,
                    WritableTop::open(std::move(files.top_data), std::move(files.top_meta)));
         opened.limit(files.max_top_bytes / kBlockSize);
-        if (files.is_volatile && !opened.was_clean()) {
+        if (files.is_volatile && !files.known_whole && !opened.was_clean()) {
             return Error{ErrorCode::kCorrupt,
                          "the disk is of a container that goes with its end (--rm), and was in use "
                          "when the host stopped: its files may be torn, remove it"};

@@ -25,6 +25,7 @@ struct DiskFiles {
     uint64_t max_top_bytes = 0;  ///< What the top's data may occupy on the host; 0: no limit.
     /// The top needn't survive a power cut (what a seal takes does): afterwards it is kCorrupt.
     bool is_volatile = false;
+    bool known_whole = false;  ///< Of a volatile one: no power was cut since it was made.
 };
 
 /// A chain of sealed layers under a writable top, as one disk. It opens nothing and allocates

@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <sched.h>
 
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
 
 #include "base/check.h"
 #include "base/fd.h"
+#include "base/mutex.h"
 
 namespace drupe::confine {
 namespace {
@@ -16,6 +18,7 @@ namespace {
 constexpr const char* kOfThisThread = "/proc/thread-self/ns/net";
 
 struct Namespaces {
+    Namespaces(Fd our, Fd other) : ours(std::move(our)), empty(std::move(other)) {}
     Fd ours;
     Fd empty;
 };
@@ -34,21 +37,32 @@ Result<Fd> make_empty() {
     return made;
 }
 
-Result<Namespaces> open_both() {
-    Namespaces both;
-    TRY_ASSIGN(both.ours, open_file(kOfThisThread, O_RDONLY));
-    TRY_ASSIGN(both.empty, make_empty());
-    return both;
-}
+/// Made by the first who needs them.
+class Both {
+  public:
+    [[nodiscard]] Result<const Namespaces*> get() {
+        const MutexLock lock(mutex_);
+        if (!made_) {
+            TRY_ASSIGN(Fd ours, open_file(kOfThisThread, O_RDONLY));
+            TRY_ASSIGN(Fd empty, make_empty());
+            made_.emplace(std::move(ours), std::move(empty));
+        }
+        return &*made_;
+    }
+
+  private:
+    Mutex mutex_;
+    std::optional<Namespaces> made_ DRUPE_GUARDED_BY(mutex_);
+};
 
 }  // namespace
 
 Result<EmptyNetwork> EmptyNetwork::enter() {
-    static const Result<Namespaces> both = open_both();
-    if (!both) return both.error();
-    if (::setns(both.value().empty.get(), CLONE_NEWNET) < 0)
+    static Both both;
+    TRY_ASSIGN(const Namespaces* const namespaces, both.get());
+    if (::setns(namespaces->empty.get(), CLONE_NEWNET) < 0)
         return os_error("enter the empty network namespace");
-    return EmptyNetwork(both.value().ours.get());
+    return EmptyNetwork(namespaces->ours.get());
 }
 
 EmptyNetwork::EmptyNetwork(EmptyNetwork&& other) noexcept : back_(std::exchange(other.back_, -1)) {}

@@ -52,10 +52,9 @@ struct JailedProcess {
 };
 
 /// Starts the program and returns when it has been executed:
-///  - new user, mount, pid (it is process 1), ipc and uts namespaces, and the empty network
-///  namespace
-///    that all of this process's jails share. The user namespace maps one uid and one gid, to
-///    themselves: there is no root in it, and no further user namespace can be made;
+///  - new user, mount, pid (it is process 1), ipc and uts namespaces; the network namespace is the
+///    empty one that all jails of the calling process share. The user namespace maps one uid and
+///    one gid, to themselves: there is no root in it, and no further user namespace can be made;
 ///  - an empty, read-only root without /proc; a session and process group of its own;
 ///  - no supplementary groups, no capability in any set, no_new_privs;
 ///  - no descriptor, signal disposition, signal mask, environment or umask of the caller's.

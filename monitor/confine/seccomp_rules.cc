@@ -4,7 +4,6 @@
 #include <linux/io_uring.h>
 #include <linux/sched.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -134,7 +133,6 @@ std::vector<Rule> make_rules() {
          {is(0, CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD)}},
         {__NR_set_robust_list, kM, "fork(3)"},
         {__NR_close_range, kM, "what a snapshot's writer doesn't need"},
-        {__NR_setpriority, kM, "a snapshot's writer", {is(0, PRIO_PROCESS), is(1, 0)}},
 
         // Signals, and the end.
         {__NR_rt_sigreturn, kAll, "return from the kick's handler"},

@@ -24,7 +24,8 @@ constexpr uint64_t kBridge = 3;
 constexpr uint64_t kBridgeOfWhole = 16;
 constexpr uint64_t kMaxWriteBytes = 16 << 20;
 /// A mapping costs the kernel more than reading so few pages, but what is read is each machine's
-/// own; so a file of many runs has its short ones read. The kernel gives a process 65530 mappings.
+/// own; so a file of many runs has its short ones read, and its gaps are left as they are. The
+/// kernel gives a process 65530 mappings.
 constexpr size_t kManyRuns = 256;
 constexpr uint64_t kMinMappedOfMany = 16;
 constexpr uint64_t kMaxMappings = 16384;
@@ -185,14 +186,15 @@ Status map_memory(const GuestMemory& memory, int fd, const MemoryPages& pages) {
                                  pages.total, total)};
     }
     TRY(check_file(fd, total * kPage));
-    TRY(for_gaps(pages, [&](PageRun gap) {
+    const bool many = pages.runs.size() >= kManyRuns;
+    const MemoryPages none;
+    TRY(for_gaps(many ? none : pages, [&](PageRun gap) {
         return for_pieces(memory, gap, [&](uint64_t address, uint64_t size, uint64_t) -> Status {
             memory.use_small_pages(address, size);
             return ok();
         });
     }));
-    const uint64_t min_mapped =
-        pages.runs.size() < kManyRuns ? 1 : std::max(kMinMappedOfMany, total / kMaxMappings);
+    const uint64_t min_mapped = many ? std::max(kMinMappedOfMany, total / kMaxMappings) : 1;
     for (const PageRun& run : pages.runs) {
         TRY(for_pieces(memory, run, [&](uint64_t address, uint64_t size, uint64_t first) -> Status {
             if (size / kPage >= min_mapped)
