@@ -158,8 +158,11 @@ Result<Line> read_all(const Options& options) {
         std::optional<Error> failed;
         for (auto& reading : readings) {
             auto line = reading.get();
-            if (line) lines.push_back(std::move(line).value());
-            if (!line && !options.names.empty()) failed = line.error();
+            if (line) {
+                lines.push_back(std::move(line).value());
+            } else if (!options.names.empty()) {
+                failed = line.error();
+            }
         }
         if (failed) return *failed;
     }
