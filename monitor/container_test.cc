@@ -478,9 +478,12 @@ class SnapshotTest : public RootDiskTest {
     void request_disk() {
         RootDiskTest::request(control::Op::kReplaceDisk, [this](const control::Reply& replaced) {
             replaced_ = replaced;
+            if (on_replaced_) on_replaced_();
             loop_->stop();
         });
     }
+
+    std::function<void()> on_replaced_;  ///< On the loop, before its end.
 };
 
 TEST_F(SnapshotTest, StopsTheWorkloadThenTheMachineThenItsDisk) {
@@ -505,18 +508,19 @@ TEST_F(SnapshotTest, WhoWaitsForItsFilesIsToldAndAnotherOneIsRefusedUntilThen) {
         request(control::Op::kSaved,
                 [&](const control::Reply& reply) { told += reply.error + "."; });
     };
+    on_replaced_ = [&] {
+        ask();
+        request(control::Op::kSnapshot,
+                [&](const control::Reply& reply) { told += reply.error.substr(0, 16) + "!"; });
+        host_.on_written(Error{ErrorCode::kIo, "no room"});
+        ask();
+    };
     (void)run([&](FakeGuest& guest) {
         guest.start_workload();
-        ask();
+        loop_->post(ask);
         take();
         guest.answer(Kind::kSuspend);
         guest.answer(Kind::kSuspend);
-        ask();
-        request(control::Op::kSnapshot, [&](const control::Reply& reply) {
-            told += reply.error.substr(0, 16) + "!";
-            host_.on_written(Error{ErrorCode::kIo, "no room"});
-            ask();
-        });
     });
     EXPECT_EQ(told, "no snapshot was taken.another snapshot!no room.no room.");
 }
