@@ -26,10 +26,6 @@ class IdentityFiles {
     bool machine_id_ = false;
 };
 
-/// The loopback interface, and the kernel's settings: as container engines have them (the machine
-/// is the container's, so are its low ports and pings), and so that an idle machine sleeps.
-[[nodiscard]] Status prepare_kernel();
-
 /// The same identity's other half: kernel state. Each part that fails is an error, after all were
 /// tried.
 [[nodiscard]] Status apply_to_kernel(const protocol::Identity& identity);

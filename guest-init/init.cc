@@ -13,6 +13,7 @@
 #include <chrono>
 #include <utility>
 
+#include "guest-init/kernel_settings.h"
 #include "guest-init/mounts.h"
 #include "guest-init/rehearsal.h"
 
