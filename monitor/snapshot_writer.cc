@@ -43,10 +43,10 @@ void await_turn(int report) {
 
 [[noreturn]] void write_and_exit(const GuestMemory& memory, std::vector<StateSection> sections,
                                  const control::Snapshot& files, int report) {
-    const bool alone = close_others(report, files);
-    const Status closed = alone ? ok() : Status(os_error("close what is the machine's"));
+    Status written =
+        close_others(report, files) ? ok() : Status(os_error("close what is the machine's"));
     await_turn(report);
-    const Status written = alone ? write_files(memory, std::move(sections), files) : closed;
+    if (written) written = write_files(memory, std::move(sections), files);
     const std::string_view text = written ? kWritten : std::string_view(written.error().message);
     (void)write_all(report, std::as_bytes(std::span(text)));
     ::_exit(written ? 0 : 1);

@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 /// The guest writes out what it has not yet; a slow disk takes its time.
 constexpr milliseconds kReleaseTimeout{120'000};
 constexpr milliseconds kReplaceTimeout{60'000};
-constexpr milliseconds kStatusTimeout{120'000};  // it may be writing a snapshot
+constexpr milliseconds kStatusTimeout{120'000};  // on a busy host
 constexpr milliseconds kPollMachine{5};
 
 /// Asks until it is so.

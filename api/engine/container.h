@@ -124,8 +124,8 @@ struct ContainerConfig {
     /// Its limits were changed while it ran to those of a machine of another size than its own: no
     /// snapshot of it could be restored by them. Until its next start.
     bool resized = false;
-    uint64_t machine_ram_bytes =
-        0;               ///< Of that machine; 0: it has the size that the limits ask for.
+    /// Of that machine; 0: the limits' own.
+    uint64_t machine_ram_bytes = 0;
     std::string boot;    ///< "cold": its machine boots; empty or "template": it may not have to.
     std::string kernel;  ///< Path of a kernel of the user's own; empty: Drupe's.
     std::string kernel_args;  ///< Appended to the kernel's command line; printable ASCII.

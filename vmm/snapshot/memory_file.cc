@@ -133,16 +133,17 @@ Status write_piece(const GuestSlice& piece, uint64_t first_page, int fd,
     return flush();
 }
 
-/// Calls each(gap) for those between the runs that are too small for huge pages.
-template <class Each>
-Status for_gaps(const MemoryPages& pages, const Each& each) {
+/// Between the runs, where that is too small a place for huge pages.
+Status use_small_pages_in_gaps(const GuestMemory& memory, const MemoryPages& pages) {
     uint64_t end = 0;
     for (const PageRun& run : pages.runs) {
         const PageRun gap{end, run.first - end};
-        if (gap.count > 0 && gap.count < kMinHugeGapPages) {
-            TRY(each(gap));
-        }
         end = run.first + run.count;
+        if (gap.count == 0 || gap.count >= kMinHugeGapPages) continue;
+        TRY(for_pieces(memory, gap, [&](uint64_t address, uint64_t size, uint64_t) -> Status {
+            memory.use_small_pages(address, size);
+            return ok();
+        }));
     }
     return ok();
 }
@@ -187,13 +188,9 @@ Status map_memory(const GuestMemory& memory, int fd, const MemoryPages& pages) {
     }
     TRY(check_file(fd, total * kPage));
     const bool many = pages.runs.size() >= kManyRuns;
-    const MemoryPages none;
-    TRY(for_gaps(many ? none : pages, [&](PageRun gap) {
-        return for_pieces(memory, gap, [&](uint64_t address, uint64_t size, uint64_t) -> Status {
-            memory.use_small_pages(address, size);
-            return ok();
-        });
-    }));
+    if (!many) {
+        TRY(use_small_pages_in_gaps(memory, pages));
+    }
     const uint64_t min_mapped = many ? std::max(kMinMappedOfMany, total / kMaxMappings) : 1;
     for (const PageRun& run : pages.runs) {
         TRY(for_pieces(memory, run, [&](uint64_t address, uint64_t size, uint64_t first) -> Status {
