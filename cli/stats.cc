@@ -188,11 +188,11 @@ Result<std::string> show(const Line& lines, const std::string& format) {
 
 int stats_command(int argc, char** argv) {
     Options options;
-    Args args("stats", "[CONTAINER...]",
-              "Show what containers use, each second: the workload's memory as its machine counts "
-              "it, what the machine alone costs the host (HOST MEM), and what it shares with "
-              "others that go "
-              "on from the same memory (SHARED).");
+    Args args(
+        "stats", "[CONTAINER...]",
+        "Show what containers use, each second: the workload's memory as its machine counts "
+        "it, what the machine alone costs the host (HOST MEM), and what it shares with others "
+        "that go on from the same memory (SHARED).");
     args.flag("-a,--all", options.all, "Those that don't run, too");
     args.flag("--no-stream", options.once, "One reading only");
     args.flag("--no-trunc", options.no_trunc, "Print ids in full");

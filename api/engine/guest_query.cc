@@ -101,7 +101,8 @@ Result<Stats> Engine::stats(std::string_view query) {
         size.workload_memory_max != 0 ? size.workload_memory_max : size.ram_bytes;
     auto host = launcher_.usage(container.id);
     if (host) stats.host = std::move(host).value();
-    stats.shared_bytes = process_file_bytes(container.pid);
+    if (process_start_ticks(container.pid) == container.pid_started)
+        stats.shared_bytes = process_file_bytes(container.pid);
     if (container.state != State::kRunning) return stats;
     // One that doesn't answer (it starts, it ends, it hangs) has figures of the host's all the
     // same.
