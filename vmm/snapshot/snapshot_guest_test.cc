@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <functional>
 #include <thread>
 
@@ -347,7 +348,20 @@ TEST(SnapshotTest, CpusThatHaltOrWaitForTheirStartGoOnDoingSo) {
     TinyGuest first(two);
     first.run(Code().report(1).hlt().report(2).forever());
     ASSERT_TRUE(first.port->wait_for(1));
-    ASSERT_TRUE(first.vm().pause());
+    // It tells of its report before it halts.
+    const auto has_halted = [&] {
+        EXPECT_TRUE(first.vm().pause());
+        const bool halted =
+            save_vm(first.vm()).value().vcpus[0].mp_state.mp_state == KVM_MP_STATE_HALTED;
+        if (!halted) {
+            EXPECT_TRUE(first.vm().resume());
+        }
+        return halted;
+    };
+    for (int i = 0; !has_halted(); ++i) {
+        ASSERT_LT(i, 1000);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     const auto state = save_vm(first.vm());
     ASSERT_TRUE(state);
     EXPECT_EQ(state.value().vcpus[1].mp_state.mp_state, uint32_t{KVM_MP_STATE_UNINITIALIZED});
