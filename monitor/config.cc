@@ -93,6 +93,7 @@ json io_to_json(const MonitorConfig& config) {
             {"control_fd", config.control_fd},
             {"exit_record_fd", config.exit_record_fd},
             {"lock_fd", config.lock_fd},
+            {"working_set_fd", config.working_set_fd},
             {"standby_fd", config.standby_fd},
             {"log_fds", config.log.fds},
             {"log_max_file_bytes", config.log.max_file_bytes},
@@ -108,6 +109,7 @@ Status io_from_json(const json& value, MonitorConfig& config) {
     in.get("control_fd", config.control_fd);
     in.get("exit_record_fd", config.exit_record_fd);
     in.get("lock_fd", config.lock_fd);
+    in.get("working_set_fd", config.working_set_fd);
     in.get("standby_fd", config.standby_fd);
     in.get_list("log_fds", config.log.fds, kMaxLogFiles);
     in.get("log_max_file_bytes", config.log.max_file_bytes);
@@ -261,10 +263,10 @@ void for_each_descriptor(MonitorConfig& config, const std::function<void(int&)>&
     const auto use = [&](int& fd) {
         if (fd >= 0) each(fd);
     };
-    for (int* const fd :
-         {&config.kvm_fd, &config.kernel_fd, &config.initrd_fd, &config.restore.state_fd,
-          &config.restore.memory_fd, &config.save.state_fd, &config.save.memory_fd,
-          &config.standby_fd, &config.console_fd, &config.root_disk.index_fd})
+    for (int* const fd : {&config.kvm_fd, &config.kernel_fd, &config.initrd_fd,
+                          &config.restore.state_fd, &config.restore.memory_fd,
+                          &config.working_set_fd, &config.save.state_fd, &config.save.memory_fd,
+                          &config.standby_fd, &config.console_fd, &config.root_disk.index_fd})
         use(*fd);
     for (int& layer : config.root_disk.layer_fds) use(layer);
     for (int* const fd : {&config.root_disk.top_data_fd, &config.root_disk.top_meta_fd,

@@ -68,6 +68,8 @@ struct MonitorConfig {
     /// boots all the same, and ExitRecord::marks has "template_refused"; without a kernel
     /// (kernel_fd and initrd_fd -1) that is an error.
     SnapshotConfig restore;
+    /// A file: which of its pages are needed soon (vmm/snapshot/working_set.h); -1: unknown.
+    int working_set_fd = -1;
     /// Empty, writable files. The machine becomes a template: it boots, is saved when its guest has
     /// said Hello, and ends ("saved"). It has neither disk nor workload.
     SnapshotConfig save;

@@ -86,6 +86,7 @@ Result<std::unique_ptr<Machine>> Machine::build(EventLoop& loop, const MonitorCo
     timeline.mark("memory_ready");
     if (origin == Origin::kSnapshot) {
         TRY(machine->restore());
+        if (machine->prefetch_working_set()) timeline.mark("prefetched");
         timeline.mark("restored");
     } else {
         TRY(machine->load_kernel());

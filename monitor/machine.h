@@ -44,7 +44,8 @@ class Machine final : public ContainerHost {
     };
 
     /// Builds the machine, and restores it from a snapshot or loads its kernel. The loop outlives
-    /// the machine. Marks: vm_created, memory_ready, restored or kernel_loaded, template_refused.
+    /// the machine. Marks: vm_created, memory_ready, prefetched, restored or kernel_loaded,
+    /// template_refused.
     [[nodiscard]] static Result<std::unique_ptr<Machine>> create(EventLoop& loop,
                                                                  const MonitorConfig& config,
                                                                  Timeline& timeline);
@@ -92,6 +93,7 @@ class Machine final : public ContainerHost {
     [[nodiscard]] Status add_console();
     [[nodiscard]] Status load_kernel();
     [[nodiscard]] Status restore();
+    [[nodiscard]] bool prefetch_working_set();
     [[nodiscard]] Result<std::unique_ptr<imagefs::LayeredDisk>> open_root_disk() const;
     void resume_devices(const EventLoop& loop);
     struct Gathered;

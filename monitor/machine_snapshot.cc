@@ -12,6 +12,7 @@
 #include "vmm/snapshot/memory_file.h"
 #include "vmm/snapshot/state_file.h"
 #include "vmm/snapshot/vm_state.h"
+#include "vmm/snapshot/working_set.h"
 
 namespace drupe {
 namespace {
@@ -83,6 +84,20 @@ Status Machine::start_writing(Gathered& gathered) {
     TRY_ASSIGN(writer_, SnapshotWriter::start(loop_, vm_->memory(), std::move(gathered.sections),
                                               gathered.files, done));
     return ok();
+}
+
+/// After restore(). What isn't known, or can't be read, is left to page faults.
+bool Machine::prefetch_working_set() {
+    const Fd file(config_.working_set_fd);
+    if (!file.valid()) return false;
+    const auto bytes = read_all(file.get(), kMaxWorkingSetBytes);
+    const auto set = bytes ? decode_working_set(bytes.value()) : bytes.error();
+    if (set) {
+        prefetch(vm_->memory(), set.value());
+    } else {
+        log(LogLevel::kWarn, "{}", set.error().message);
+    }
+    return set.has_value();
 }
 
 /// In load_kernel()'s place.

@@ -16,6 +16,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kScanInterval{10'000};  // for machines that others have started
 constexpr milliseconds kFirstDelay{100};       // before a restart; doubles each time
 constexpr milliseconds kLongestDelay{60'000};
+/// What a machine that went on from kept memory needs at first, it has touched by then.
+constexpr milliseconds kFirstLook{250};
 constexpr unsigned kMaxDoublings = 10;
 /// A workload that ran so long is no failing start any more.
 constexpr uint64_t kGoodRunNs = 10'000'000'000;
@@ -67,7 +69,8 @@ void Supervisor::watch(engine::Machine machine) {
     parts_.on_started(machine.container);
     auto shared = std::make_shared<engine::Machine>(std::move(machine));
     loop_->post([this, number, shared] {
-        const auto [at, added] = entries_.emplace(number, Entry{std::move(*shared), nullptr});
+        const auto [at, added] =
+            entries_.emplace(number, Entry{std::move(*shared), nullptr, nullptr});
         Entry& entry = at->second;
         if (entry.machine.ended) {  // while it was started
             loop_->post([this, number] { on_readable(number); });
@@ -75,6 +78,8 @@ void Supervisor::watch(engine::Machine machine) {
         }
         entry.watch =
             loop_->on_readable(entry.machine.client.fd(), [this, number] { on_readable(number); });
+        if (!entry.machine.memory_id.empty())
+            entry.first_look = loop_->after(kFirstLook, [this, number] { first_look(number); });
     });
 }
 
@@ -111,6 +116,21 @@ void Supervisor::on_readable(uint64_t number) {
     auto shared = std::make_shared<engine::Machine>(std::move(machine));
     entries_.erase(at);
     parts_.run_job([this, shared] { end_job(std::move(*shared)); });
+}
+
+void Supervisor::first_look(uint64_t number) {
+    const auto at = entries_.find(number);
+    if (at == entries_.end()) return;
+    const engine::Machine& machine = at->second.machine;
+    parts_.run_job([this, container = machine.container, memory_id = machine.memory_id] {
+        const auto note = [&]() -> Status {
+            TRY_ASSIGN(const auto engine, parts_.engines.borrow());
+            return engine->note_working_set(container, memory_id);
+        };
+        if (const Status noted = note(); !noted && noted.error().code != ErrorCode::kNotFound)
+            log(LogLevel::kWarn, "container {}: what it needed at first: {}", container.id,
+                noted.error().message);
+    });
 }
 
 void Supervisor::end_job(engine::Machine machine) {

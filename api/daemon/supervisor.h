@@ -63,10 +63,12 @@ class Supervisor {
     struct Entry {
         engine::Machine machine;
         EventLoop::Watch watch;
+        EventLoop::Watch first_look;  ///< When it will have shown what it needs at first.
     };
     void on_readable(uint64_t number);
     [[nodiscard]] bool is_watched(const std::string& id) const DRUPE_EXCLUDES(mutex_);
     void forget(const std::string& id) DRUPE_EXCLUDES(mutex_);
+    void first_look(uint64_t number);
     void end_job(engine::Machine machine);
     void consider_restart(const engine::Container& container);
     void schedule_restart(const std::string& id, std::chrono::milliseconds delay);

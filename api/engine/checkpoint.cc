@@ -186,7 +186,7 @@ Result<imagefs::DiskFiles> Engine::roll_back(Container& container, StartRequest&
                         "disk as it is)",
                         from.machine.name));
     }
-    TRY_ASSIGN(request.snapshot, saved.open(from.id));
+    TRY(open_memory(from.id, request));
     container.config.memory_bytes = from.machine.memory_bytes;
     container.config.nano_cpus = from.machine.nano_cpus;
     container.config.pids_limit = from.machine.pids_limit;

@@ -20,6 +20,7 @@
 #include "api/engine/templates.h"
 #include "monitor/control_client.h"
 #include "monitor/exit_record.h"
+#include "vmm/snapshot/working_set.h"
 
 namespace drupe::engine {
 
@@ -32,6 +33,8 @@ struct StartRequest {
     Fd console;  ///< Where the kernel's log goes if config.console; unset: the container's file.
     /// The machine goes on from this snapshot, which fits the container's disk; unset: it starts.
     control::Snapshot snapshot;
+    Fd working_set;         ///< Of the snapshot (MonitorConfig::working_set_fd), if it is known.
+    std::string memory_id;  ///< The saved machine that the snapshot is; empty: none that is kept.
     /// Its checkpoint whose memory, and disk, it goes on from; empty: none.
     std::string checkpoint;
 };
@@ -47,6 +50,7 @@ struct Machine {
     std::map<std::string, uint64_t> marks;
     /// Its exit record, open: who else sees its end may remove the file. Invalid: there is none.
     Fd exit_record{};
+    std::string memory_id{};  ///< The saved machine that it went on from; empty: none.
 };
 
 /// How a machine ended.
@@ -230,6 +234,11 @@ class Engine {
     /// stands still meanwhile. kConflict: it doesn't run, or has a console.
     [[nodiscard]] Result<Forked> fork(std::string_view query, const ForkRequest& request);
 
+    /// Keeps which pages of a saved machine's memory (Machine::memory_id) a machine that went on
+    /// from it has needed up to now, for the next one; unless that is known.
+    [[nodiscard]] Status note_working_set(const Container& container,
+                                          const std::string& memory_id) const;
+
     /// Keeps what fork() makes, under a name: a start of the container can go on from it
     /// (StartRequest::checkpoint), and so can new ones (ContainerConfig::from_checkpoint). It goes
     /// with the container. kConflict: the container doesn't run, or has one of that name.
@@ -332,8 +341,10 @@ class Engine {
     /// Has a new container's first start go on from its image's memory, if nothing else is asked
     /// for; the disk that fits.
     [[nodiscard]] Result<ImageRef> take_live(const ImageRef& image, ContainerConfig& asked) const;
-    [[nodiscard]] Result<control::Snapshot> open_live(const Container& container,
-                                                      const imagefs::DiskFiles& disk) const;
+    /// Gives its first start that memory, if the disk still fits.
+    [[nodiscard]] Status open_live(const Container& container, const imagefs::DiskFiles& disk,
+                                   StartRequest& request) const;
+    [[nodiscard]] Status open_memory(const std::string& id, StartRequest& request) const;
 
     // checkpoint.cc
     struct Kept {
@@ -359,7 +370,9 @@ class Engine {
                                               const control::Snapshot& files,
                                               std::map<std::string, uint64_t>& marks);
     [[nodiscard]] Result<Machine> start_clone(const Container& parent, const std::string& name,
-                                              const ImageRef& disk, const control::Snapshot& files);
+                                              const ImageRef& disk, const control::Snapshot& files,
+                                              const std::optional<WorkingSet>& known);
+    [[nodiscard]] WorkingSet look_at_first(Machine& copy, const control::Snapshot& files);
 
     // container_files.cc, with the lock held
     /// Sees such a machine end, whose input has ended, and takes the row's step back.

@@ -10,6 +10,7 @@
 #include "api/engine/engine.h"
 #include "api/engine/machine_size.h"
 #include "api/engine/names.h"
+#include "api/engine/working_set.h"
 #include "base/log.h"
 
 namespace drupe::engine {
@@ -87,14 +88,16 @@ Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) 
     ImageRef disk;
     disk.id = container.image_id;
     disk.chain = sealed.value().chain;
+    std::optional<WorkingSet> known;
     for (uint32_t number = 1; number <= request.count; ++number) {
-        auto clone = start_clone(container, name_of(request, number), disk, files);
+        auto clone = start_clone(container, name_of(request, number), disk, files, known);
         if (!clone && out.clones.empty()) return std::move(clone).error();
         if (!clone) {
             out.failure = std::move(clone).error();
             break;
         }
         out.clones.push_back(std::move(clone).value());
+        if (!known && number < request.count) known = look_at_first(out.clones.back(), files);
     }
     out.marks["done"] = monotonic_ns();
     return out;
@@ -150,10 +153,30 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
     return sealed;
 }
 
+/// What the first copy took to come up, the others will take. The file is in memory, so what is
+/// only read needn't be brought in.
+WorkingSet Engine::look_at_first(Machine& copy, const control::Snapshot& files) {
+    WorkingSet set;
+    const auto started = await_started(copy);
+    if (!started || !started.value()) return set;
+    auto found = working_set_of(copy.container.pid, files.memory.get());
+    if (!found) {
+        log(LogLevel::kWarn, "fork: what copies need isn't known: {}", found.error().message);
+        return set;
+    }
+    set = std::move(found).value();
+    set.read.clear();
+    return set;
+}
+
 Result<Machine> Engine::start_clone(const Container& parent, const std::string& name,
-                                    const ImageRef& disk, const control::Snapshot& files) {
+                                    const ImageRef& disk, const control::Snapshot& files,
+                                    const std::optional<WorkingSet>& known) {
     StartRequest request;
     TRY_ASSIGN(request.snapshot, readers_of(files));
+    if (known) {
+        TRY_ASSIGN(request.working_set, make_file(*known));
+    }
     std::optional<ContainerLock> lock;
     ContainerConfig config = parent.config;
     config.attach_stdin = config.attach_stdout = config.attach_stderr = false;

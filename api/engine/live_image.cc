@@ -1,5 +1,6 @@
 // New containers that go on from a saved machine.
 #include "api/engine/engine.h"
+#include "api/engine/working_set.h"
 #include "base/log.h"
 
 namespace drupe::engine {
@@ -29,19 +30,37 @@ Result<ImageRef> Engine::take_live(const ImageRef& image, ContainerConfig& asked
     return disk;
 }
 
+Status Engine::open_memory(const std::string& id, StartRequest& request) const {
+    const SavedMachines saved(options_.paths.snapshots_dir());
+    TRY_ASSIGN(request.snapshot, saved.open(id));
+    request.working_set = saved.open_working_set(id);
+    request.memory_id = id;
+    return ok();
+}
+
+Status Engine::note_working_set(const Container& container, const std::string& memory_id) const {
+    const SavedMachines saved(options_.paths.snapshots_dir());
+    if (saved.open_working_set(memory_id).valid()) return ok();
+    TRY_ASSIGN(const control::Snapshot files, saved.open(memory_id));
+    TRY_ASSIGN(const WorkingSet set, working_set_of(container.pid, files.memory.get()));
+    return saved.keep_working_set(memory_id, set);
+}
+
 /// Memory fits the disk that it knew, and no other: one that anybody has written to since (a copy
 /// into the container, a start that nobody saw the end of) is booted from.
-Result<control::Snapshot> Engine::open_live(const Container& container,
-                                            const imagefs::DiskFiles& disk) const {
+Status Engine::open_live(const Container& container, const imagefs::DiskFiles& disk,
+                         StartRequest& request) const {
     const bool first = container.started_at_ns == 0 && container.finished_at_ns == 0;
-    if (container.config.live.empty() || !first) return control::Snapshot();
+    if (container.config.live.empty() || !first) return ok();
     TRY_ASSIGN(const bool unwritten, images_.is_unwritten(disk));
-    if (!unwritten) return control::Snapshot();
-    auto files = SavedMachines(options_.paths.snapshots_dir()).open(container.config.live);
-    if (files) return files;
-    log(LogLevel::kWarn, "container {} boots: the memory that it was to go on from isn't there: {}",
-        short_id(container.id), files.error().message);
-    return control::Snapshot();
+    if (!unwritten) return ok();
+    const auto opened = open_memory(container.config.live, request);
+    if (!opened) {
+        log(LogLevel::kWarn,
+            "container {} boots: the memory that it was to go on from isn't there: {}",
+            short_id(container.id), opened.error().message);
+    }
+    return ok();
 }
 
 }  // namespace drupe::engine

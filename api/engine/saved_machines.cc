@@ -138,6 +138,23 @@ Result<control::Snapshot> SavedMachines::open(std::string_view id) const {
     return files;
 }
 
+Fd SavedMachines::open_working_set(std::string_view id) const {
+    auto file = open_file(folder_of(id) + "/working_set", O_RDONLY);
+    return file ? std::move(file).value() : Fd();
+}
+
+Status SavedMachines::keep_working_set(std::string_view id, const WorkingSet& set) const {
+    TRY_ASSIGN(const std::string random, random_id());
+    const std::string path = folder_of(id) + "/working_set";
+    const std::string made = fmt::format("{}.{}", path, short_id(random));
+    TRY_ASSIGN(const Fd file, open_file(made, O_WRONLY | O_CREAT | O_EXCL, kFileMode));
+    const std::string bytes = encode(set);
+    Status written = write_all(file.get(), std::as_bytes(std::span(bytes)));
+    if (written && ::rename(made.c_str(), path.c_str()) < 0) written = os_error("rename " + made);
+    if (!written) ::unlink(made.c_str());
+    return written;
+}
+
 Status SavedMachines::check(std::string_view id, const SavedMachine& machine) const {
     TRY_ASSIGN(const std::string state, read_file(folder_of(id) + "/state", kMaxStateFileBytes));
     TRY(decode_state_file(state));

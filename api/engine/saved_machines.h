@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "monitor/control.h"
+#include "vmm/snapshot/working_set.h"
 
 namespace drupe::engine {
 
@@ -39,7 +40,7 @@ struct SavedMachine {
 /// Memories of machines, below one folder, under the id of an image that was committed live or
 /// under one of their own:
 ///
-///     ID/ (64 hex digits)  machine.json, state, memory (docs/formats/snapshot.md)
+///     ID/ (64 hex digits)  machine.json, state, memory, working_set (docs/formats/snapshot.md)
 ///     new-RANDOM/          of a command that is under way, or has died
 ///
 /// Used by any number of processes.
@@ -60,6 +61,9 @@ class SavedMachines {
     /// nullopt: there is none.
     [[nodiscard]] Result<std::optional<SavedMachine>> find(std::string_view id) const;
     [[nodiscard]] Result<control::Snapshot> open(std::string_view id) const;
+    /// Which pages of its memory are needed at first, to be read; invalid: nobody has looked yet.
+    [[nodiscard]] Fd open_working_set(std::string_view id) const;
+    [[nodiscard]] Status keep_working_set(std::string_view id, const WorkingSet& set) const;
     /// kCorrupt if its files aren't whole, as far as that can be told without reading its memory.
     [[nodiscard]] Status check(std::string_view id, const SavedMachine& machine) const;
     /// What it takes of the host's disk.

@@ -144,6 +144,7 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
     if (request.snapshot.state.valid()) {
         config.restore.state_fd = plan.keep(std::move(request.snapshot.state));
         config.restore.memory_fd = plan.keep(std::move(request.snapshot.memory));
+        config.working_set_fd = plan.keep(std::move(request.working_set));
     } else {
         TRY(plan_boot(c, plan));
     }
@@ -240,6 +241,7 @@ Result<Machine> Engine::launch(Container container, StartRequest request, imagef
         return error;
     };
 
+    std::string memory_id = std::move(request.memory_id);
     auto planned = plan(container, std::move(request), std::move(disk), Purpose::kWorkload);
     if (!planned) return fail(std::move(planned).error());
     step("planned");
@@ -273,8 +275,8 @@ Result<Machine> Engine::launch(Container container, StartRequest request, imagef
     if (may_use_template(container.config) && !config.restore.given()) want_template(config);
 
     Fd record = open_record(container.id);
-    return Machine{std::move(container), std::move(client).value(), wait_id.value(), {},
-                   std::move(marks),     std::move(record)};
+    return Machine{std::move(container), std::move(client).value(), wait_id.value(),     {},
+                   std::move(marks),     std::move(record),         std::move(memory_id)};
 }
 
 Result<Machine> Engine::launch_for_files(Container container, Fd input) {
@@ -311,7 +313,7 @@ Result<Machine> Engine::start(std::string_view query, StartRequest request) {
     imagefs::DiskFiles disk;
     if (request.checkpoint.empty()) {
         TRY_ASSIGN(disk, open_disk(container));
-        TRY_ASSIGN(request.snapshot, open_live(container, disk));
+        TRY(open_live(container, disk, request));
     } else {
         TRY_ASSIGN(disk, roll_back(container, request));
     }

@@ -150,6 +150,28 @@ TEST(ForkTest, ProgramsBesideTheWorkloadStayWithTheParent) {
     EXPECT_NE(ended.out.find("end"), std::string::npos);
 }
 
+TEST(LiveImageTest, WhatItsFirstContainerNeededTheNextOneIsGivenBeforehand) {
+    Parent parent("i=0; while [ $i -lt 25 ]; do i=$((i+1)); echo $i; sleep 0.2; done; sleep 1000");
+    ASSERT_GE(await_log(parent.id(), 5).size(), 5U);
+    ASSERT_EQ(drupe({"commit", "--live", parent.id(), "live:known"}).exit_code, 0);
+    const auto record_of_one = [] {
+        EXPECT_EQ(drupe({"run", "-d", "--name", "live-k", "live:known"}).exit_code, 0);
+        EXPECT_GE(await_log("live-k", 10).size(), 10U);  // seconds: it has been looked at
+        const std::string id = trim(drupe({"inspect", "-f", "{{.Id}}", "live-k"}).out);
+        EXPECT_EQ(drupe({"kill", "live-k"}).exit_code, 0);
+        const char* const root = std::getenv("DRUPE_ROOT");
+        std::ifstream file(std::string(root != nullptr ? root : "/var/lib/drupe") + "/containers/" +
+                           id + "/exit.json");
+        std::string record(std::istreambuf_iterator<char>(file), {});
+        EXPECT_EQ(drupe({"rm", "live-k"}).exit_code, 0);
+        EXPECT_NE(record.find("\"restored\""), std::string::npos) << record;
+        return record;
+    };
+    EXPECT_EQ(record_of_one().find("\"prefetched\""), std::string::npos);
+    EXPECT_NE(record_of_one().find("\"prefetched\""), std::string::npos);
+    EXPECT_EQ(drupe({"rmi", "live:known"}).exit_code, 0);
+}
+
 TEST(LiveImageTest, ItsContainersGoOnFromItsMemory) {
     Parent parent("i=0; while :; do i=$((i+1)); echo $i; sleep 0.2; done");
     ASSERT_GE(await_log(parent.id(), 5).size(), 5U);

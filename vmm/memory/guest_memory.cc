@@ -107,9 +107,21 @@ Status GuestMemory::map_private(uint64_t address, uint64_t size, int fd, uint64_
     return ok();
 }
 
-void GuestMemory::use_small_pages(uint64_t address, uint64_t size) const {
+void GuestMemory::advise(uint64_t address, uint64_t size, int advice) const {
     const std::optional<GuestSlice> range = slice(address, size);
-    if (range) (void)::madvise(range->as_iovec().iov_base, size, MADV_NOHUGEPAGE);
+    if (range) (void)::madvise(range->as_iovec().iov_base, size, advice);
+}
+
+void GuestMemory::use_small_pages(uint64_t address, uint64_t size) const {
+    advise(address, size, MADV_NOHUGEPAGE);
+}
+
+void GuestMemory::will_read(uint64_t address, uint64_t size) const {
+    advise(address, size, MADV_WILLNEED);
+}
+
+void GuestMemory::will_write(uint64_t address, uint64_t size) const {
+    advise(address, size, MADV_POPULATE_WRITE);  // Linux 5.14
 }
 
 uint64_t GuestMemory::total_size() const {

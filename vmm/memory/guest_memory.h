@@ -148,6 +148,10 @@ class GuestMemory {
 
     /// A page of this range that is touched brings in no more than itself. Advice.
     void use_small_pages(uint64_t address, uint64_t size) const;
+    /// What a private mapping has there is read from the disk in the background. Advice.
+    void will_read(uint64_t address, uint64_t size) const;
+    /// Pages that nobody has written to yet are made this memory's own now. Advice.
+    void will_write(uint64_t address, uint64_t size) const;
 
     [[nodiscard]] std::span<const MemoryRegion> regions() const { return regions_; }
     [[nodiscard]] uint64_t total_size() const;
@@ -155,6 +159,7 @@ class GuestMemory {
   private:
     GuestMemory() = default;
     void unmap();
+    void advise(uint64_t address, uint64_t size, int advice) const;
     std::vector<MemoryRegion> regions_;
 };
 

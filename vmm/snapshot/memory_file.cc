@@ -202,6 +202,25 @@ Status map_memory(const GuestMemory& memory, int fd, const MemoryPages& pages) {
     return ok();
 }
 
+void prefetch(const GuestMemory& memory, const WorkingSet& set) {
+    if (set.total != memory.total_size() / kPage) return;
+    const auto each = [&memory](const std::vector<PageRun>& runs, const auto& prepare) {
+        uint64_t left = kMaxPrefetchBytes / kPage;
+        for (const PageRun& run : runs) {
+            const uint64_t count = std::min(run.count, left);
+            left -= count;
+            if (count == 0) return;
+            (void)for_pieces(memory, {run.first, count},
+                             [&](uint64_t address, uint64_t size, uint64_t) -> Status {
+                                 prepare(address, size);
+                                 return ok();
+                             });
+        }
+    };
+    each(set.read, [&](uint64_t address, uint64_t size) { memory.will_read(address, size); });
+    each(set.written, [&](uint64_t address, uint64_t size) { memory.will_write(address, size); });
+}
+
 std::string encode_memory_pages(const MemoryPages& pages) {
     Encoder out;
     out.put(pages.total);

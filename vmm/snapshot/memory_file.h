@@ -7,16 +7,11 @@
 
 #include "base/result.h"
 #include "vmm/memory/guest_memory.h"
+#include "vmm/snapshot/page_runs.h"
+#include "vmm/snapshot/working_set.h"
 #include "vmm/vm.h"
 
 namespace drupe {
-
-/// Pages are counted through all of RAM, without the gap: page N is at N * 4 KiB of a memory file.
-struct PageRun {
-    uint64_t first = 0;
-    uint64_t count = 0;
-    bool operator==(const PageRun&) const = default;
-};
 
 /// Which pages a memory file has the content of; the rest are those of the file that it builds on,
 /// or zero if there is none.
@@ -37,6 +32,12 @@ struct MemoryPages {
 /// lowest first. kCorrupt if it isn't a regular file of this machine's size. Nobody may truncate it
 /// as long as the machine lives (GuestMemory::map_private()).
 [[nodiscard]] Status map_memory(const GuestMemory& memory, int fd, const MemoryPages& pages);
+
+/// Has the pages there before the guest asks for them, one by one: those to be written are copied
+/// now, the others are read from the disk in the background. After map_memory(), before the guest
+/// runs. Copies no more than kMaxPrefetchBytes. Advice: what can't be done is left to page faults.
+inline constexpr uint64_t kMaxPrefetchBytes = 64 << 20;
+void prefetch(const GuestMemory& memory, const WorkingSet& set);
 
 /// The state file's section of it.
 inline constexpr std::string_view kMemorySection = "memory";

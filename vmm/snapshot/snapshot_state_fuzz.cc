@@ -62,12 +62,20 @@ void check_memory(std::string_view bytes) {
     DRUPE_CHECK(encode_memory_pages(pages.value()) == bytes);
 }
 
+void check_working_set(std::string_view bytes) {
+    const auto set = decode_working_set(bytes);
+    if (!set) return;
+    DRUPE_CHECK(set.value().read.size() + set.value().written.size() <= kMaxWorkingSetRuns);
+    DRUPE_CHECK(encode(set.value()) == bytes);
+}
+
 }  // namespace
 
-/// The first byte chooses: a whole state file, or one section alone.
+/// The first byte chooses: a whole state file, one section alone, or what is kept beside it.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size == 0) return 0;
     std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+    if (data[0] % 8 == 7) return check_working_set(bytes), 0;
     if (data[0] % 4 == 1) return check_machine(bytes), 0;
     if (data[0] % 4 == 2) return check_memory(bytes), 0;
     if (data[0] % 4 == 0) fix_checksums(bytes);
