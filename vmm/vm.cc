@@ -148,6 +148,11 @@ Result<std::unique_ptr<Interrupt>> Vm::make_interrupt(uint32_t gsi) {
     return make_irqfd_interrupt(kvm_, gsi);
 }
 
+Status Vm::pulse_line(uint32_t gsi) const {
+    TRY(kvm_.irq_line(gsi, true));
+    return kvm_.irq_line(gsi, false);
+}
+
 Status Vm::load(const BootConfig& boot) {
     if (loaded_) return Error{ErrorCode::kConflict, "the machine is loaded already"};
     loaded_ = true;  // even if it fails: RAM isn't fresh any more

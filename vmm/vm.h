@@ -106,6 +106,10 @@ class Vm {
     /// An edge-triggered line, by irqfd: a slot's gsi, or e.g. 4 for a serial port.
     [[nodiscard]] Result<std::unique_ptr<Interrupt>> make_interrupt(uint32_t gsi);
 
+    /// Raises and lowers an edge-triggered line: the interrupt is pending when it returns (an
+    /// irqfd's comes by a thread of the kernel's).
+    [[nodiscard]] Status pulse_line(uint32_t gsi) const;
+
     /// Puts kernel, initrd and tables into RAM and sets vCPU 0 to the entry. Once.
     [[nodiscard]] Status load(const BootConfig& boot);
 

@@ -10,6 +10,7 @@
 #include "vmm/snapshot/vm_state.h"
 #include "vmm/testing/memfd.h"
 #include "vmm/testing/tiny_guest.h"
+#include "vmm/vmgenid.h"
 
 namespace drupe {
 namespace {
@@ -300,6 +301,39 @@ TEST(SnapshotTest, ALocalApicsTimerGoesOn) {
     second.start();
     ASSERT_TRUE(second.port->wait_for(1));
     EXPECT_EQ(second.port->accesses()[0], (Access{true, 0, 1, 0x2a}));
+}
+
+TEST(SnapshotTest, ACopyHearsOfItsGenerationIdBeforeAllElse) {
+    TinyGuest first;
+    Code code;
+    code.raw({0xb0, 0xff, 0xe6, 0x21, 0xe6, 0xa1})  // PICs off
+        .write_mmio(arch::kLapic + 0xf0, 0x1ff)     // on
+        .write_mmio(arch::kIoapic, 0x10 + 2 * arch::kVmGenIdPin)
+        .write_mmio(arch::kIoapic + 0x10, kVector)  // fixed, edge, to APIC 0
+        .report(1)
+        .raw({0xfb, 0xf4, 0x8b, 0x04, 0x25})  // sti; 1: hlt; mov eax, [the id]
+        .imm32(arch::kVmGenId)
+        .raw({0xef, 0xeb, 0xf5});  // out dx, eax; jmp 1b
+    first.load(code);
+    set_idt(first.vm());
+    first.start();
+    ASSERT_TRUE(first.port->wait_for(1));
+    ASSERT_TRUE(first.vm().pause());
+    const Snapshot snapshot = save(first);
+    for (const uint8_t number : {uint8_t{0x11}, uint8_t{0x22}}) {
+        TinyGuest next;
+        ASSERT_TRUE(restore(next, snapshot));
+        VmGenId::Id id;
+        id.fill(std::byte{number});
+        VmGenId::create(next.vm().memory(), arch::kVmGenId).value().set(id);
+        ASSERT_TRUE(next.vm().pulse_line(arch::kVmGenIdPin));
+        next.start();
+        ASSERT_TRUE(next.port->wait_for(2));
+        ASSERT_TRUE(next.vm().pause());
+        EXPECT_EQ(next.port->accesses(),
+                  (std::vector<Access>{{true, 0, 1, 0x2a}, {true, 0, 4, number * 0x01010101U}}));
+    }
+    EXPECT_EQ(first.port->count(), 1U);
 }
 
 /// Attaches what the second CPU reports to.

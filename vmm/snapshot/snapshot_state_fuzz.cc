@@ -6,6 +6,7 @@
 #include "vmm/snapshot/memory_file.h"
 #include "vmm/snapshot/state_file.h"
 #include "vmm/snapshot/vm_state.h"
+#include "vmm/vmgenid.h"
 
 namespace {
 
@@ -69,22 +70,42 @@ void check_working_set(std::string_view bytes) {
     DRUPE_CHECK(encode(set.value()) == bytes);
 }
 
+void check_vmgenid(std::string_view bytes) {
+    static const GuestMemory memory =
+        std::move(GuestMemory::create(arch::ram_ranges(Vm::kMinMemory))).value();
+    const auto vmgenid = VmGenId::decode(memory, bytes);
+    if (!vmgenid) return;
+    vmgenid.value().set({});
+    DRUPE_CHECK(vmgenid.value().encode() == bytes);
+}
+
 }  // namespace
 
 /// The first byte chooses: a whole state file, one section alone, or what is kept beside it.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size == 0) return 0;
     std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-    if (data[0] % 8 == 7) return check_working_set(bytes), 0;
-    if (data[0] % 4 == 1) return check_machine(bytes), 0;
-    if (data[0] % 4 == 2) return check_memory(bytes), 0;
-    if (data[0] % 4 == 0) fix_checksums(bytes);
+    switch (data[0] % 8) {
+        case 1:
+            return check_machine(bytes), 0;
+        case 2:
+            return check_memory(bytes), 0;
+        case 3:
+            break;
+        case 4:
+            return check_vmgenid(bytes), 0;
+        case 5:
+            return check_working_set(bytes), 0;
+        default:
+            fix_checksums(bytes);
+    }
     const auto sections = decode_state_file(bytes);
     if (!sections) return 0;
     DRUPE_CHECK(encode_state_file(sections.value()) == bytes);
     for (const StateSection& section : sections.value()) {
         if (section.name == kVmSection) check_machine(section.bytes);
         if (section.name == kMemorySection) check_memory(section.bytes);
+        if (section.name == kVmGenIdSection) check_vmgenid(section.bytes);
     }
     return 0;
 }

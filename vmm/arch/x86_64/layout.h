@@ -11,6 +11,7 @@
 /// Where things are in an x86-64 machine's physical address space.
 ///
 ///     0x0000_0000  RAM; the first MiB has the boot structures below
+///     0x000a_0000    the generation id (vmgenid.h)
 ///     0x0010_0000  RAM: the kernel's image (never lower), initrd at the end
 ///     0xc000_0000  no RAM: the gap
 ///     0xd000_0000    virtio-mmio slots, 4 KiB each
@@ -47,14 +48,17 @@ inline constexpr uint64_t kSetupData = 0x30000;
 inline constexpr uint64_t kSetupDataEnd = 0x40000;
 inline constexpr uint64_t kMpTable = 0x9fc00;  ///< The last KiB of base memory, as an EBDA.
 inline constexpr uint64_t kMpTableEnd = 0xa0000;
+/// RAM, in the PC's hole that the memory map leaves out. From 0xc0000 on kernels look for ROMs.
+inline constexpr uint64_t kVmGenId = 0xa0000;
 inline constexpr uint64_t kHighMemory = 0x100000;  ///< Where a kernel's image may start.
 
 /// The IOAPIC's pins that slots get, in order: all that KVM's 24-pin IOAPIC has but those of the
-/// timer (0, 2), serial ports (3, 4) and what a PC's drivers claim without asking (1 and 12: the
-/// keyboard controller, 8: the clock, 13: the coprocessor).
+/// timer (0, 2), serial ports (3, 4), what a PC's drivers claim without asking (1 and 12: the
+/// keyboard controller, 8: the clock) and the generation id.
 inline constexpr std::array<uint32_t, 16> kSlotPins = {5,  6,  7,  9,  10, 11, 14, 15,
                                                        16, 17, 18, 19, 20, 21, 22, 23};
 inline constexpr size_t kMmioSlots = kSlotPins.size();
+inline constexpr uint32_t kVmGenIdPin = 13;  ///< No 64-bit kernel has a coprocessor's.
 inline constexpr uint32_t kIoapicPins = 24;
 
 /// RAM of a machine with memory_bytes: below the gap, and what is left from 4 GiB on.

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace drupe::arch {
 namespace {
 
@@ -44,6 +46,15 @@ TEST(LayoutTest, TheMemoryMapIsSortedApartAndCoversAllRamButTheHole) {
         }
         EXPECT_EQ(usable, bytes - (kHighMemory - kMpTable));
     }
+}
+
+TEST(LayoutTest, TheGenerationIdIsInRamThatNobodyElseIsTold) {
+    const auto ranges = ram_ranges(2 * kMiB);
+    const GuestMemory memory = std::move(GuestMemory::create(ranges)).value();
+    EXPECT_TRUE(memory.slice(kVmGenId, 0x1000));
+    for (const E820Entry& entry : e820_map(memory))
+        EXPECT_TRUE(entry.address >= kVmGenId + 0x1000 || entry.address + entry.size <= kVmGenId);
+    EXPECT_EQ(std::count(kSlotPins.begin(), kSlotPins.end(), kVmGenIdPin), 0);
 }
 
 TEST(LayoutTest, NothingInTheGapOverlaps) {
