@@ -179,7 +179,19 @@ Status Machine::load_kernel() {
                        ? DeviceDescription::kDeviceTree
                        : DeviceDescription::kMpTable;
     boot.loading = config_.kernel_load == "map" ? KernelLoading::kMapPrivate : KernelLoading::kRead;
-    return vm_->load(boot);
+    TRY(vm_->load(boot));
+    if (boot.devices != DeviceDescription::kDeviceTree) return ok();
+    TRY_ASSIGN(const VmGenId vmgenid, VmGenId::create(vm_->memory(), arch::kVmGenId));
+    return set_vmgenid(vmgenid);
+}
+
+/// An id that no other machine has.
+Status Machine::set_vmgenid(const VmGenId& vmgenid) {
+    VmGenId::Id id{};
+    TRY(virtio::system_entropy()(id));
+    vmgenid.set(id);
+    vmgenid_ = vmgenid;
+    return ok();
 }
 
 Status Machine::listen_agent(const std::function<Status(Fd)>& accept) {

@@ -3,6 +3,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,6 +22,7 @@
 #include "monitor/timeline.h"
 #include "vmm/snapshot/state_file.h"
 #include "vmm/vm.h"
+#include "vmm/vmgenid.h"
 
 namespace drupe::imagefs {
 class LayeredDisk;
@@ -94,6 +97,8 @@ class Machine final : public ContainerHost {
     [[nodiscard]] Status load_kernel();
     [[nodiscard]] Status restore();
     [[nodiscard]] bool prefetch_working_set();
+    [[nodiscard]] Status set_vmgenid(const VmGenId& vmgenid);
+    [[nodiscard]] Status renew_vmgenid(std::span<const StateSection> sections);
     [[nodiscard]] Result<std::unique_ptr<imagefs::LayeredDisk>> open_root_disk() const;
     void resume_devices(const EventLoop& loop);
     struct Gathered;
@@ -110,6 +115,7 @@ class Machine final : public ContainerHost {
     std::vector<std::shared_ptr<virtio::VirtioBlk>> disks_;  // the root's first
     std::shared_ptr<vsock::VsockDevice> vsock_;
     std::shared_ptr<Serial> console_;  // null without --console
+    std::optional<VmGenId> vmgenid_;   // of a guest whose device tree has it
     std::thread block_thread_;
     std::function<void(const Status&)> on_paused_;  // of a pause() that isn't done
     EventLoop::Watch pause_timer_;

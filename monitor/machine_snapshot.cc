@@ -77,6 +77,10 @@ void Machine::finish_save(Gathered& gathered) {
 Status Machine::start_writing(Gathered& gathered) {
     TRY_ASSIGN(const VmState vm, save_vm(*vm_));
     gathered.sections.push_back({std::string(kVmSection), kVmSectionVersion, encode_vm_state(vm)});
+    if (vmgenid_) {
+        gathered.sections.push_back(
+            {std::string(kVmGenIdSection), kVmGenIdSectionVersion, vmgenid_->encode()});
+    }
     const auto done = [this, written = gathered.steps.on_written](const Status& status) {
         writer_.reset();
         written(status);
@@ -112,6 +116,7 @@ Status Machine::restore() {
     TRY_ASSIGN(const auto machine, find_section(sections, kVmSection, kVmSectionVersion));
     TRY_ASSIGN(const VmState vm, decode_vm_state(machine));
     TRY(restore_vm(*vm_, vm));
+    TRY(renew_vmgenid(sections));
     // A guest that runs a workload has its root disk: the driver believes in its size.
     const auto container = find_section(sections, kContainerSection, kContainerSectionVersion);
     if (container) {
@@ -136,6 +141,17 @@ Status Machine::restore() {
     const Fd kernel(config_.kernel_fd);
     const Fd initrd(config_.initrd_fd);
     return ok();
+}
+
+/// With RAM and interrupt controllers in place: the interrupt is pending when the guest goes on.
+Status Machine::renew_vmgenid(std::span<const StateSection> sections) {
+    auto section = find_section(sections, kVmGenIdSection, kVmGenIdSectionVersion);
+    // A guest that booted without one may have anything in its place.
+    if (!section && section.error().code == ErrorCode::kCorrupt) return ok();
+    TRY_ASSIGN(const auto bytes, std::move(section));
+    TRY_ASSIGN(const VmGenId vmgenid, VmGenId::decode(vm_->memory(), bytes));
+    TRY(set_vmgenid(vmgenid));
+    return vm_->pulse_line(arch::kVmGenIdPin);
 }
 
 /// Before the loop runs, or on it. Nothing for those that weren't restored.

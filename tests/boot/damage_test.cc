@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -14,6 +13,7 @@
 #include "vmm/snapshot/memory_file.h"
 #include "vmm/snapshot/state_file.h"
 #include "vmm/snapshot/vm_state.h"
+#include "vmm/vmgenid.h"
 
 namespace drupe::testing {
 namespace {
@@ -28,18 +28,6 @@ std::string read_file(const fs::path& path) {
 }
 void write_file(const fs::path& path, const std::string& bytes) {
     std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
-}
-
-/// The folder that speaks of a container, or of none: a live image's.
-fs::path saved_by(const std::string& id) {
-    const char* const named = std::getenv("DRUPE_ROOT");
-    const std::string root = named != nullptr ? named : "/var/lib/drupe";
-    for (const auto& entry : fs::directory_iterator(root + "/snapshots"))
-        if (read_file(entry.path() / "machine.json").find("\"container\":\"" + id + "\"") !=
-            std::string::npos)
-            return entry.path();
-    ADD_FAILURE() << "nothing was saved";
-    return {};
 }
 
 /// A container that has the snapshot `ready`.
@@ -152,7 +140,8 @@ TEST_F(DamageTest, AStateThatLiesIsRefusedByTheMonitor) {
         expect_refused("");
         change(section.name, [](StateSection& s) { s.bytes += "x"; });
         expect_refused("");
-        if (section.name == "container") continue;  // a template has none: it would boot
+        if (section.name == "container") continue;      // a template has none: it would boot
+        if (section.name == kVmGenIdSection) continue;  // older machines have none: below
         change(section.name, [](StateSection& s) { s.name = "other"; });
         expect_refused("there is no section " + section.name);
     }
@@ -178,6 +167,24 @@ TEST_F(DamageTest, AStateThatLiesIsRefusedByTheMonitor) {
     EXPECT_EQ(drupe({"start", id()}).exit_code, 0) << "without it";
     EXPECT_EQ(in(id(), "ls /file"), "/file\n");
     expect_usable();
+}
+
+// As an older Drupe has saved it: the guest's memory may have anything where its id would be.
+TEST_F(DamageTest, AGuestWithoutAGenerationIdIsGivenNone) {
+    const int before = restores_heard(id());
+    expect_usable();
+    EXPECT_EQ(restores_heard(id()), before + 1);
+    constexpr std::streamoff kPlace = 0xa0000;
+    const std::string marked(4096, 'x');
+    std::fstream(memory(), std::ios::in | std::ios::out | std::ios::binary).seekp(kPlace) << marked;
+    change(std::string(kVmGenIdSection), [](StateSection& s) { s.name = "other"; });
+    EXPECT_EQ(drupe({"rollback", id(), "ready"}).exit_code, 0);
+    EXPECT_EQ(restores_heard(id()), before);
+    EXPECT_EQ(drupe({"snapshot", "rm", id(), "ready"}).exit_code, 0);
+    EXPECT_EQ(drupe({"snapshot", "create", id(), "again"}).exit_code, 0);
+    const fs::path again = saved_by(id());
+    EXPECT_EQ(read_file(again / "state").find(kVmGenIdSection), std::string::npos);
+    EXPECT_EQ(read_file(again / "memory").substr(kPlace, marked.size()), marked);
 }
 
 TEST_F(DamageTest, NewContainersOfOneSayWhatIsWrongAndBootTheNextTime) {

@@ -58,6 +58,40 @@ TEST(ForkTest, EachIsSomebodyOfItsOwn) {
     }
 }
 
+/// What its memory has there, by a snapshot of it.
+std::string generation_id(const std::string& container) {
+    constexpr std::streamoff kPlace = 0xa0000;
+    EXPECT_EQ(drupe({"snapshot", "create", container, "looked-at"}).exit_code, 0);
+    std::string id(16, '\0');
+    std::ifstream(saved_by(container) / "memory", std::ios::binary)
+        .seekg(kPlace)
+        .read(id.data(), static_cast<std::streamsize>(id.size()));
+    return id;
+}
+
+TEST(ForkTest, EachKernelHearsThatItIsACopyAndReseeds) {
+    Parent parent("while :; do sleep 1000 & wait; done");
+    const auto reseeds = [](const std::string& container) {
+        return std::stoi(
+            in(container, "dmesg | grep -c 'crng reseeded due to virtual machine fork' || true"));
+    };
+    const int before = restores_heard(parent.id());
+    EXPECT_EQ(reseeds(parent.id()), before);
+    const Strings clones = parent.fork(2);
+    std::set<std::string> ids{std::string(16, '\0')};
+    for (const std::string& clone : clones) {
+        EXPECT_EQ(restores_heard(clone), before + 1);
+        EXPECT_EQ(reseeds(clone), before + 1);
+        EXPECT_TRUE(ids.insert(generation_id(clone)).second) << "it has the other's";
+    }
+    EXPECT_EQ(restores_heard(parent.id()), before);
+    EXPECT_TRUE(ids.insert(generation_id(parent.id())).second) << "a copy has its parent's";
+    const Outcome again = drupe({"fork", clones[0]});
+    ASSERT_EQ(again.exit_code, 0) << again.err;
+    EXPECT_EQ(restores_heard(trim(again.out)), before + 2);
+    EXPECT_EQ(drupe({"rm", "-f", trim(again.out)}).exit_code, 0);
+}
+
 TEST(ForkTest, WhatOneWritesNobodyElseSees) {
     Parent parent(
         "echo base > /file; echo base > /dev/shm/file; while :; do sleep 1000 & wait; done");
@@ -183,6 +217,7 @@ TEST(LiveImageTest, ItsContainersGoOnFromItsMemory) {
         EXPECT_GE(std::stoi(lines[0]), 5) << "it started anew";
         EXPECT_EQ(std::stoi(lines[1]), std::stoi(lines[0]) + 1);
         EXPECT_NE(trim(in(name, "hostname")), parent.id().substr(0, 12));
+        EXPECT_EQ(restores_heard(name), restores_heard(parent.id()) + 1);
     }
     EXPECT_EQ(drupe({"run", "--rm", "live:1", "echo", "another command"}).out, "another command\n");
     EXPECT_EQ(drupe({"rm", "-f", "live-a", "live-b"}).exit_code, 0);

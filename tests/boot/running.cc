@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <sstream>
 #include <stdexcept>
 #include <thread>
@@ -86,6 +88,28 @@ std::string in(const std::string& container, const std::string& script) {
     const Outcome outcome = drupe({"exec", container, "sh", "-c", script});
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     return outcome.out;
+}
+
+int restores_heard(const std::string& container) {
+    // "13:    1    0   IR-IO-APIC ... vmgenid": a column a processor.
+    const std::string line = in(container, "grep vmgenid /proc/interrupts");
+    std::istringstream columns(line.substr(line.find(':') + 1));
+    int sum = 0;
+    for (int count = 0; columns >> count;) sum += count;
+    return sum;
+}
+
+std::filesystem::path saved_by(const std::string& container) {
+    const char* const named = std::getenv("DRUPE_ROOT");
+    const std::string root = named != nullptr ? named : "/var/lib/drupe";
+    for (const auto& entry : std::filesystem::directory_iterator(root + "/snapshots")) {
+        std::ifstream in(entry.path() / "machine.json");
+        const std::string machine(std::istreambuf_iterator<char>(in), {});
+        if (machine.find("\"container\":\"" + container + "\"") != std::string::npos)
+            return entry.path();
+    }
+    ADD_FAILURE() << "nothing was saved";
+    return {};
 }
 
 bool await_in(const std::string& container, const std::vector<std::string>& command) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -56,6 +57,10 @@ class Parent {
 
 /// What a script in a running container prints.
 std::string in(const std::string& container, const std::string& script);
+/// How often a container's kernel has heard that it goes on from a snapshot (VMGenID's interrupts).
+int restores_heard(const std::string& container);
+/// Below $DRUPE_ROOT, the folder of what was saved of a container; of "": a live image's.
+std::filesystem::path saved_by(const std::string& container);
 /// Waits until a command succeeds in it; false: it never did.
 [[nodiscard]] bool await_in(const std::string& container, const std::vector<std::string>& command);
 /// Waits until a container's log has so many lines.

@@ -37,6 +37,7 @@ TEST(SnapshotTest, ARollbackBringsBackMemoryAndDisk) {
     const std::string& id = counter.id();
     ASSERT_GE(await_log(id, 3).size(), 3U);
     in(id, "echo base > /file; echo base > /dev/shm/file");
+    const int heard = restores_heard(id);
     EXPECT_EQ(drupe({"snapshot", "create", id, "ready"}).out, "ready\n");
     const size_t kept_at = await_log(id, 3).size();
     in(id, "echo later | tee /file > /dev/shm/file; touch /new; sync");
@@ -47,6 +48,7 @@ TEST(SnapshotTest, ARollbackBringsBackMemoryAndDisk) {
         EXPECT_EQ(in(id, "cat /file /dev/shm/file; ls /new 2> /dev/null || true"), "base\nbase\n");
         const std::string now = in(id, "date +%s");
         EXPECT_NEAR(std::stod(now), static_cast<double>(std::time(nullptr)), 10);
+        EXPECT_EQ(restores_heard(id), heard + 1);
         in(id, "rm /file");
     }
     // Its log goes on, from where it was then.

@@ -117,6 +117,7 @@ TEST(TemplateTest, AMachineThatWaitedIsAContainersLikeAnyOther) {
     std::this_thread::sleep_for(seconds(2));  // for the next one
     const Running machine(limits);
     EXPECT_EQ(trim(in(machine.id(), "hostname")), machine.id().substr(0, 12));
+    EXPECT_EQ(restores_heard(machine.id()), 1);
     EXPECT_EQ(trim(in(machine.id(), "cat /sys/fs/cgroup/memory.max")), std::to_string(128 << 20));
     const Outcome user = drupe({"inspect", "-f", "{{.Drupe.MonitorUser}}", machine.id()});
     EXPECT_GE(std::stoi(user.out), 190'000) << "it didn't wait";

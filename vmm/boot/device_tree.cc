@@ -8,6 +8,7 @@
 
 #include "vmm/arch/x86_64/layout.h"
 #include "vmm/power.h"
+#include "vmm/vmgenid.h"
 
 namespace drupe {
 namespace {
@@ -116,6 +117,14 @@ void write_power(TreeWriter& tree) {
     });
 }
 
+void write_vmgenid(TreeWriter& tree) {
+    tree.node(fmt::format("rng@{:x}", arch::kVmGenId), [&] {
+        tree.text("compatible", "microsoft,vmgenid");
+        tree.reg(arch::kVmGenId, sizeof(VmGenId::Id));
+        tree.cells("interrupts", arch::kVmGenIdPin, kEdgeRising);
+    });
+}
+
 }  // namespace
 
 Result<std::vector<std::byte>> make_device_tree(const Hardware& hardware) {
@@ -129,6 +138,7 @@ Result<std::vector<std::byte>> make_device_tree(const Hardware& hardware) {
         write_cpus(tree, hardware.vcpus);
         write_interrupt_controllers(tree);
         write_power(tree);
+        write_vmgenid(tree);
         for (const Hardware::Device& device : hardware.virtio_mmio) {
             tree.node(fmt::format("virtio@{:x}", device.address), [&] {
                 tree.text("compatible", "virtio,mmio");

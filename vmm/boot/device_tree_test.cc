@@ -68,6 +68,14 @@ TEST(DeviceTreeTest, PowerOffAndPanicAreDescribed) {
     EXPECT_EQ(tree.text("/pvpanic@d0101000", "compatible"), "qemu,pvpanic-mmio");
 }
 
+TEST(DeviceTreeTest, TheGenerationIdHasAPlaceAndAnInterrupt) {
+    const Tree tree(Hardware{});
+    ASSERT_TRUE(tree.valid());
+    EXPECT_EQ(tree.text("/rng@a0000", "compatible"), "microsoft,vmgenid");
+    EXPECT_EQ(tree.cells("/rng@a0000", "reg"), (std::vector<uint32_t>{0, 0xa0000, 0, 16}));
+    EXPECT_EQ(tree.cells("/rng@a0000", "interrupts"), (std::vector<uint32_t>{13, 3}));
+}
+
 TEST(DeviceTreeTest, TheLargestMachineFitsItsPlace) {
     Hardware hardware;
     hardware.vcpus = 32;
