@@ -20,6 +20,7 @@
 #include "monitor/container.h"
 #include "monitor/snapshot_writer.h"
 #include "monitor/timeline.h"
+#include "vmm/snapshot/page_runs.h"
 #include "vmm/snapshot/state_file.h"
 #include "vmm/vm.h"
 #include "vmm/vmgenid.h"
@@ -114,8 +115,9 @@ class Machine final : public ContainerHost {
     std::vector<std::shared_ptr<virtio::MmioTransport>> transports_;
     std::vector<std::shared_ptr<virtio::VirtioBlk>> disks_;  // the root's first
     std::shared_ptr<vsock::VsockDevice> vsock_;
-    std::shared_ptr<Serial> console_;  // null without --console
-    std::optional<VmGenId> vmgenid_;   // of a guest whose device tree has it
+    std::shared_ptr<Serial> console_;     // null without --console
+    std::optional<VmGenId> vmgenid_;      // of a guest whose device tree has it
+    std::vector<PageRun> restored_runs_;  // RAM that a snapshot's memory file is mapped to
     std::thread block_thread_;
     std::function<void(const Status&)> on_paused_;  // of a pause() that isn't done
     EventLoop::Watch pause_timer_;

@@ -85,8 +85,8 @@ Status Machine::start_writing(Gathered& gathered) {
         writer_.reset();
         written(status);
     };
-    TRY_ASSIGN(writer_, SnapshotWriter::start(loop_, vm_->memory(), std::move(gathered.sections),
-                                              gathered.files, done));
+    TRY_ASSIGN(writer_, SnapshotWriter::start(loop_, vm_->memory(), restored_runs_,
+                                              std::move(gathered.sections), gathered.files, done));
     return ok();
 }
 
@@ -111,8 +111,9 @@ Status Machine::restore() {
     TRY_ASSIGN(const std::string file, read_all(state.get(), kMaxStateFileBytes));
     TRY_ASSIGN(const auto sections, decode_state_file(file));
     TRY_ASSIGN(const auto pages, find_section(sections, kMemorySection, kMemorySectionVersion));
-    TRY_ASSIGN(const MemoryPages runs, decode_memory_pages(pages));
+    TRY_ASSIGN(MemoryPages runs, decode_memory_pages(pages));
     TRY(map_memory(vm_->memory(), memory.get(), runs));
+    restored_runs_ = std::move(runs.runs);
     TRY_ASSIGN(const auto machine, find_section(sections, kVmSection, kVmSectionVersion));
     TRY_ASSIGN(const VmState vm, decode_vm_state(machine));
     TRY(restore_vm(*vm_, vm));

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "monitor/control.h"
 #include "vmm/memory/guest_memory.h"
+#include "vmm/snapshot/page_runs.h"
 #include "vmm/snapshot/state_file.h"
 
 namespace drupe {
@@ -20,11 +21,12 @@ namespace drupe {
 /// tells nobody, and its process goes on.
 class SnapshotWriter {
   public:
-    /// done is called once, with why the files aren't whole (no room, or the process was killed).
-    /// The state file comes last: with it the snapshot is whole.
+    /// of_file: as write_memory() has it. done is called once, with why the files aren't whole (no
+    /// room, or the process was killed). The state file comes last: with it the snapshot is whole.
     [[nodiscard]] static Result<std::unique_ptr<SnapshotWriter>> start(
-        EventLoop& loop, const GuestMemory& memory, std::vector<StateSection> sections,
-        const control::Snapshot& files, std::function<void(const Status&)> done);
+        EventLoop& loop, const GuestMemory& memory, const std::vector<PageRun>& of_file,
+        std::vector<StateSection> sections, const control::Snapshot& files,
+        std::function<void(const Status&)> done);
 
     /// The machine goes on: it may begin. It does by itself after two seconds.
     void begin();

@@ -26,12 +26,13 @@ class SnapshotWriterTest : public ::testing::Test {
     ~SnapshotWriterTest() override { std::signal(SIGCHLD, SIG_DFL); }
 
     void start() {
-        auto started = SnapshotWriter::start(*loop_, memory_, {{std::string(kName), 1, "state"}},
-                                             files_, [this](const Status& status) {
-                                                 result_ = status;
-                                                 writer_.reset();
-                                                 loop_->stop();
-                                             });
+        auto started =
+            SnapshotWriter::start(*loop_, memory_, {}, {{std::string(kName), 1, "state"}}, files_,
+                                  [this](const Status& status) {
+                                      result_ = status;
+                                      writer_.reset();
+                                      loop_->stop();
+                                  });
         ASSERT_TRUE(started) << started.error().message;
         writer_ = std::move(started).value();
     }

@@ -114,6 +114,8 @@ std::vector<Rule> make_rules() {
         {__NR_mremap, kAll, "realloc"},
         {__NR_munmap, kAll, "free, a disk's index, a finished thread's stack"},
         {__NR_madvise, kAll, "free, guest memory given back, a finished thread's stack"},
+        {__NR_mincore, kM, "a snapshot: which pages of RAM were touched"},
+        {__NR_sysinfo, kM, "a snapshot: does the host swap?"},
         {__NR_getrandom, kM, "virtio-rng"},
         {__NR_sched_getaffinity, kAll, "malloc: how many arenas"},
         // What glibc tries at odd times and can do without: gmtime_r() looks for /etc/localtime,

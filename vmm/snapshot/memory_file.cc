@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/codec.h"
+#include "vmm/memory/touched_pages.h"
 
 namespace drupe {
 namespace {
@@ -111,9 +112,10 @@ Status read_slice(int fd, const GuestSlice& slice, uint64_t offset) {
                         [fd](const iovec& part, off_t at) { return ::preadv(fd, &part, 1, at); });
 }
 
-/// Writes what isn't zero of a piece, and adds it to `written`.
+/// Writes what isn't zero of a piece, and adds it to `written`. Only pages that are touched are
+/// looked at; of an empty list, all.
 Status write_piece(const GuestSlice& piece, uint64_t first_page, int fd,
-                   std::vector<PageRun>& written) {
+                   const std::vector<unsigned char>& touched, std::vector<PageRun>& written) {
     std::optional<PageRun> pending;  // of the piece's own pages
     const auto flush = [&]() -> Status {
         if (!pending) return ok();
@@ -123,6 +125,7 @@ Status write_piece(const GuestSlice& piece, uint64_t first_page, int fd,
                            (first_page + run.first) * kPage);
     };
     for (uint64_t page = 0; page < piece.size() / kPage; ++page) {
+        if (!touched.empty() && touched[page] == 0) continue;
         if (piece.sub(page * kPage, kPage)->is_zero()) continue;
         if (pending && page - (pending->first + pending->count) > kBridge) {
             TRY(flush());
@@ -131,6 +134,39 @@ Status write_piece(const GuestSlice& piece, uint64_t first_page, int fd,
         pending->count = page + 1 - pending->first;
     }
     return flush();
+}
+
+/// All of RAM but what is zero. Of what a file isn't mapped to, the kernel knows most.
+Result<std::vector<PageRun>> write_all_of(const GuestMemory& memory, int fd,
+                                          const std::vector<PageRun>& of_file) {
+    std::vector<PageRun> written;
+    const auto write = [&](PageRun run, bool ask) {
+        return for_pieces(memory, run, [&](uint64_t address, uint64_t size, uint64_t first) {
+            const GuestSlice piece = memory.slice(address, size).value();
+            return write_piece(piece, first, fd,
+                               ask ? touched_pages(piece) : std::vector<unsigned char>(), written);
+        });
+    };
+    uint64_t end = 0;
+    for (const PageRun& run : of_file) {
+        TRY(write({end, run.first - end}, true));
+        TRY(write(run, false));
+        end = run.first + run.count;
+    }
+    TRY(write({end, memory.total_size() / kPage - end}, true));
+    return written;
+}
+
+Result<std::vector<PageRun>> write_dirty(const GuestMemory& memory, int fd,
+                                         const PageBitmaps& dirty) {
+    std::vector<PageRun> written;  // a dirty page may be zero now, and must cover the one below
+    std::vector<PageRun> runs = dirty_runs(memory, dirty);
+    for (const PageRun& run : runs) {
+        TRY(for_pieces(memory, run, [&](uint64_t address, uint64_t size, uint64_t first) {
+            return write_piece(memory.slice(address, size).value(), first, fd, {}, written);
+        }));
+    }
+    return runs;
 }
 
 /// Between the runs, where that is too small a place for huge pages.
@@ -159,23 +195,15 @@ Status check_file(int fd, uint64_t bytes) {
 
 }  // namespace
 
-Result<MemoryPages> write_memory(const GuestMemory& memory, int fd, const PageBitmaps* dirty) {
+Result<MemoryPages> write_memory(const GuestMemory& memory, int fd,
+                                 const std::vector<PageRun>& of_file, const PageBitmaps* dirty) {
     MemoryPages pages;
     pages.total = memory.total_size() / kPage;
-    std::vector<PageRun> wanted =
-        dirty != nullptr ? dirty_runs(memory, *dirty) : std::vector<PageRun>{{0, pages.total}};
-    std::vector<PageRun> written;
     TRY(check_file(fd, 0));
     if (::ftruncate(fd, static_cast<off_t>(memory.total_size())) < 0)
         return os_error("memory file: make it as long as RAM");
-    for (const PageRun& run : wanted) {
-        TRY(for_pieces(memory, run, [&](uint64_t address, uint64_t size, uint64_t first) {
-            return write_piece(memory.slice(address, size).value(), first, fd, written);
-        }));
-    }
-    // A dirty page may be zero now, and must cover the one below; of a whole machine, what isn't
-    // written is zero.
-    pages.runs = dirty != nullptr ? std::move(wanted) : std::move(written);
+    TRY_ASSIGN(pages.runs, dirty != nullptr ? write_dirty(memory, fd, *dirty)
+                                            : write_all_of(memory, fd, of_file));
     return pages;
 }
 

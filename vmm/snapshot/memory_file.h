@@ -21,10 +21,11 @@ struct MemoryPages {
 };
 
 /// Writes RAM into a new, empty file, which becomes as long as RAM is and has holes where it is
-/// zero. With `dirty`, only these pages (and few others between them). The guest is paused and its
-/// devices are quiet. Reading a page that the guest never touched takes no memory: it is the
-/// kernel's page of zeroes.
+/// zero. The guest is paused and its devices are quiet. of_file: what map_memory() has mapped of a
+/// file, rising; of the rest only what was touched is read. With `dirty`, only these pages (and few
+/// others between them).
 [[nodiscard]] Result<MemoryPages> write_memory(const GuestMemory& memory, int fd,
+                                               const std::vector<PageRun>& of_file = {},
                                                const PageBitmaps* dirty = nullptr);
 
 /// The way back: the file's pages become a fresh machine's RAM, mapped privately, but for

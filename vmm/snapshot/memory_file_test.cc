@@ -9,6 +9,7 @@
 #include <array>
 
 #include "base/fd.h"
+#include "vmm/memory/touched_pages.h"
 #include "vmm/testing/memfd.h"
 
 namespace drupe {
@@ -70,6 +71,38 @@ TEST(MemoryFileTest, AllOfRamComesBackAndZeroesTakeNoRoom) {
     EXPECT_EQ(marked(third, 40), 41U) << "a write of one machine reached the file";
 }
 
+TEST(MemoryFileTest, ARestoredMachinesRamComesBackWithWhatItHasAdded) {
+    const GuestMemory memory = make_memory();
+    for (const uint64_t page : {3U, 40U, 41U, 600U}) mark(memory, page, page + 1);
+    const Fd file = empty_file();
+    const MemoryPages pages = write_memory(memory, file.get()).value();
+    const GuestMemory second = make_memory();
+    ASSERT_TRUE(map_memory(second, file.get(), pages));
+    mark(second, 5, 1000);               // in a gap
+    mark(second, 41, 2000);              // over the file's
+    mark(second, 40, 0);                 // zero now
+    EXPECT_EQ(marked(second, 700), 0U);  // read alone
+    const Fd again = empty_file();
+    const auto written = write_memory(second, again.get(), pages.runs);
+    ASSERT_TRUE(written);
+    EXPECT_EQ(written.value().runs, (std::vector<PageRun>{{3, 3}, {41, 1}, {600, 1}}));
+    const GuestMemory third = make_memory();
+    ASSERT_TRUE(map_memory(third, again.get(), written.value()));
+    for (uint64_t page = 0; page < kLowPages + kHighPages; ++page)
+        ASSERT_EQ(marked(third, page), marked(second, page)) << page;
+}
+
+TEST(MemoryFileTest, WhatNobodyTouchedIsNotRead) {
+    const GuestMemory memory = make_memory();
+    memory.use_small_pages(0, kLowPages * kPage);
+    mark(memory, 3, 1);
+    const GuestSlice low = memory.slice(0, kLowPages * kPage).value();
+    const auto before = touched_pages(low);
+    if (before[4] != 0) GTEST_SKIP() << "this host swaps: it can't be told";
+    ASSERT_TRUE(write_memory(memory, empty_file().get()));
+    EXPECT_EQ(touched_pages(low), before);
+}
+
 TEST(MemoryFileTest, AFewZeroPagesBetweenOthersAreWrittenWithThem) {
     const GuestMemory memory = make_memory();
     for (const uint64_t page : {10U, 14U, 19U}) mark(memory, page, 1);
@@ -96,7 +129,7 @@ TEST(MemoryFileTest, DirtyPagesGoOverTheFileBelowEvenIfTheyAreZeroNow) {
     for (uint64_t page = 500; page < 540; ++page) change(page, 2000 + page);
     change(767, 3000);
     const Fd file = empty_file();
-    const MemoryPages pages = write_memory(memory, file.get(), &dirty).value();
+    const MemoryPages pages = write_memory(memory, file.get(), {}, &dirty).value();
     EXPECT_EQ(pages.runs, (std::vector<PageRun>{{5, 1}, {63, 1}, {500, 40}, {767, 1}}));
     EXPECT_EQ(pages_on_disk(file), 42U) << "all but the zero page";
 

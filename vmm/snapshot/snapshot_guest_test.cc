@@ -508,7 +508,7 @@ TEST(SnapshotTest, OnlyDirtyPagesAreWrittenOverTheFileBelow) {
     EXPECT_EQ(dirty[0][0x310000 / 4096 / 64] >> (0x310 % 64) & 1, 1U);
     dirty[0][0x200000 / 4096 / 64] |= 1ULL << (0x200 % 64);
     const Fd file = testing::make_memfd({});
-    const MemoryPages pages = write_memory(first.vm().memory(), file.get(), &dirty).value();
+    const MemoryPages pages = write_memory(first.vm().memory(), file.get(), {}, &dirty).value();
     uint64_t written = 0;
     for (const PageRun& run : pages.runs) written += run.count;
     EXPECT_LT(written, 32U);
