@@ -28,17 +28,26 @@ uint32_t update_by_table(uint32_t crc, std::span<const std::byte> data) {
 }
 
 #if defined(__x86_64__)
+__attribute__((target("sse4.2"))) uint64_t take_word(uint64_t crc, const std::byte* at) {
+    uint64_t word = 0;
+    std::memcpy(&word, at, sizeof word);
+    return _mm_crc32_u64(crc, word);
+}
+
 __attribute__((target("sse4.2"))) uint32_t update_by_instruction(uint32_t crc,
                                                                  std::span<const std::byte> data) {
+    const std::byte* at = data.data();
+    const std::byte* const end = at + data.size();
     uint64_t wide = crc;
-    size_t i = 0;
-    for (; i + 8 <= data.size(); i += 8) {
-        uint64_t word = 0;
-        std::memcpy(&word, data.data() + i, 8);
-        wide = _mm_crc32_u64(wide, word);
+    for (; end - at >= 32; at += 32) {  // of large pieces, half the instructions were the loop's
+        wide = take_word(wide, at);
+        wide = take_word(wide, at + 8);
+        wide = take_word(wide, at + 16);
+        wide = take_word(wide, at + 24);
     }
+    for (; end - at >= 8; at += 8) wide = take_word(wide, at);
     crc = static_cast<uint32_t>(wide);
-    for (; i < data.size(); ++i) crc = _mm_crc32_u8(crc, static_cast<uint8_t>(data[i]));
+    for (; at != end; ++at) crc = _mm_crc32_u8(crc, static_cast<uint8_t>(*at));
     return crc;
 }
 #endif
