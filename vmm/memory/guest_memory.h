@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/crc32c.h"
 #include "base/result.h"
 
 namespace drupe {
@@ -47,6 +48,10 @@ class GuestSlice {
     [[nodiscard]] bool is_zero() const {
         return size_ == 0 ||
                (host_[0] == std::byte{0} && std::memcmp(host_, host_ + 1, size_ - 1) == 0);
+    }
+    /// Of the bytes, going on from a previous result. While nobody writes them: else of no moment.
+    [[nodiscard]] uint32_t crc32c(uint32_t previous = 0) const {
+        return drupe::crc32c({host_, size_}, previous);
     }
     void fill_zero() const {
         if (size_ != 0) std::memset(host_, 0, size_);

@@ -10,7 +10,6 @@
 #include <optional>
 #include <utility>
 
-#include "base/codec.h"
 #include "vmm/memory/touched_pages.h"
 
 namespace drupe {
@@ -169,6 +168,18 @@ Result<std::vector<PageRun>> write_dirty(const GuestMemory& memory, int fd,
     return runs;
 }
 
+Result<std::vector<uint32_t>> sums_of(const GuestMemory& memory, const std::vector<PageRun>& runs) {
+    std::vector<uint32_t> sums;
+    TRY(for_summed_pieces(runs, [&](PageRun piece) {
+        uint32_t& sum = sums.emplace_back(0);
+        return for_pieces(memory, piece, [&](uint64_t address, uint64_t size, uint64_t) -> Status {
+            sum = memory.slice(address, size).value().crc32c(sum);
+            return ok();
+        });
+    }));
+    return sums;
+}
+
 /// Between the runs, where that is too small a place for huge pages.
 Status use_small_pages_in_gaps(const GuestMemory& memory, const MemoryPages& pages) {
     uint64_t end = 0;
@@ -204,6 +215,7 @@ Result<MemoryPages> write_memory(const GuestMemory& memory, int fd,
         return os_error("memory file: make it as long as RAM");
     TRY_ASSIGN(pages.runs, dirty != nullptr ? write_dirty(memory, fd, *dirty)
                                             : write_all_of(memory, fd, of_file));
+    TRY_ASSIGN(pages.sums, sums_of(memory, pages.runs));
     return pages;
 }
 
@@ -247,41 +259,6 @@ void prefetch(const GuestMemory& memory, const WorkingSet& set) {
     };
     each(set.read, [&](uint64_t address, uint64_t size) { memory.will_read(address, size); });
     each(set.written, [&](uint64_t address, uint64_t size) { memory.will_write(address, size); });
-}
-
-std::string encode_memory_pages(const MemoryPages& pages) {
-    Encoder out;
-    out.put(pages.total);
-    out.put(static_cast<uint32_t>(pages.runs.size()));
-    for (const PageRun& run : pages.runs) {
-        out.put(run.first);
-        out.put(run.count);
-    }
-    return out.take();
-}
-
-Result<MemoryPages> decode_memory_pages(std::string_view bytes) {
-    const auto bad = [](std::string_view what) {
-        return Error{ErrorCode::kCorrupt, fmt::format("section {}: {}", kMemorySection, what)};
-    };
-    Decoder in(bytes);
-    MemoryPages pages;
-    pages.total = in.get<uint64_t>();
-    if (pages.total > Vm::kMaxMemory / kPage) return bad("more pages than a machine has");
-    pages.runs.resize(in.get_count(UINT32_MAX, sizeof(PageRun)));
-    uint64_t end = 0;
-    for (PageRun& run : pages.runs) {
-        run.first = in.get<uint64_t>();
-        run.count = in.get<uint64_t>();
-        const bool apart = run.first > end || end == 0;
-        if (!apart || run.count == 0 || run.first > pages.total ||
-            run.count > pages.total - run.first) {
-            return bad("a run of pages that isn't apart from the one before it, or not in RAM");
-        }
-        end = run.first + run.count;
-    }
-    if (!in.at_end()) return bad("it is cut short, or has bytes behind its end");
-    return pages;
 }
 
 }  // namespace drupe

@@ -1,24 +1,13 @@
 #pragma once
 
-#include <cstdint>
-#include <string>
-#include <string_view>
-#include <vector>
-
 #include "base/result.h"
 #include "vmm/memory/guest_memory.h"
+#include "vmm/snapshot/memory_pages.h"
 #include "vmm/snapshot/page_runs.h"
 #include "vmm/snapshot/working_set.h"
 #include "vmm/vm.h"
 
 namespace drupe {
-
-/// Which pages a memory file has the content of; the rest are those of the file that it builds on,
-/// or zero if there is none.
-struct MemoryPages {
-    uint64_t total = 0;         ///< Of the machine, and of the file.
-    std::vector<PageRun> runs;  ///< Rising and apart. A hole of the file in one is zeroes.
-};
 
 /// Writes RAM into a new, empty file, which becomes as long as RAM is and has holes where it is
 /// zero. The guest is paused and its devices are quiet. of_file: what map_memory() has mapped of a
@@ -39,12 +28,5 @@ struct MemoryPages {
 /// runs. Copies no more than kMaxPrefetchBytes. Advice: what can't be done is left to page faults.
 inline constexpr uint64_t kMaxPrefetchBytes = 64 << 20;
 void prefetch(const GuestMemory& memory, const WorkingSet& set);
-
-/// The state file's section of it.
-inline constexpr std::string_view kMemorySection = "memory";
-inline constexpr uint32_t kMemorySectionVersion = 1;
-[[nodiscard]] std::string encode_memory_pages(const MemoryPages& pages);
-/// From anybody's bytes: runs are inside of total, rising and apart.
-[[nodiscard]] Result<MemoryPages> decode_memory_pages(std::string_view bytes);
 
 }  // namespace drupe

@@ -159,22 +159,31 @@ TEST(MemoryFileTest, AFileOfAnotherSizeOrKindIsRefused) {
                 HasSubstr("of a machine with 700 pages, this one has 768"));
 }
 
-TEST(MemoryFileTest, RunsOfAnybodysMakingAreBounded) {
-    const MemoryPages good{100, {{0, 5}, {6, 1}, {90, 10}}};
-    const std::string bytes = encode_memory_pages(good);
-    EXPECT_EQ(decode_memory_pages(bytes).value().runs, good.runs);
-    for (size_t size = 0; size < bytes.size(); ++size)
-        EXPECT_FALSE(decode_memory_pages(bytes.substr(0, size))) << size;
-    EXPECT_FALSE(decode_memory_pages(bytes + "x"));
-    for (const MemoryPages& bad :
-         {MemoryPages{100, {{0, 101}}}, MemoryPages{100, {{0, 0}}}, MemoryPages{100, {{101, 1}}},
-          MemoryPages{100, {{5, UINT64_MAX}}}, MemoryPages{100, {{UINT64_MAX, 2}}},
-          MemoryPages{100, {{10, 5}, {14, 2}}}, MemoryPages{100, {{10, 5}, {3, 2}}},
-          MemoryPages{1ULL << 60, {}}}) {
-        const auto decoded = decode_memory_pages(encode_memory_pages(bad));
-        ASSERT_FALSE(decoded);
-        EXPECT_THAT(decoded.error().message, HasSubstr("section memory: "));
-    }
+TEST(MemoryFileTest, AllThatIsReadBackHasAChecksumWhateverTheGapOfRam) {
+    const GuestMemory memory = make_memory();
+    for (uint64_t page = 100; page < kLowPages + kHighPages; ++page) mark(memory, page, page);
+    const Fd file = empty_file();
+    const MemoryPages pages = write_memory(memory, file.get()).value();
+    EXPECT_EQ(pages.runs, (std::vector<PageRun>{{100, 668}}));
+    EXPECT_EQ(pages.sums.size(), 3U) << "256, 256 and 156 pages; the second has both regions";
+    EXPECT_TRUE(verify_memory(file.get(), pages));
+}
+
+TEST(MemoryFileTest, PagesThatAreZeroNowHaveTheChecksumOfTheirHole) {
+    const GuestMemory memory = make_memory();
+    mark(memory, 1, 1);
+    mark(memory, 12, 1);
+    const Fd file = empty_file();
+    const MemoryPages few = write_memory(memory, file.get()).value();
+    EXPECT_EQ(few.runs, (std::vector<PageRun>{{1, 12}}));
+    EXPECT_EQ(pages_on_disk(file), 2U);
+    EXPECT_TRUE(verify_memory(file.get(), few));
+
+    const PageBitmaps dirty{{0b1100}, {}};
+    const Fd zeroes = empty_file();
+    const MemoryPages pages = write_memory(memory, zeroes.get(), &dirty).value();
+    EXPECT_EQ(pages_on_disk(zeroes), 0U);
+    EXPECT_TRUE(verify_memory(zeroes.get(), pages));
 }
 
 }  // namespace

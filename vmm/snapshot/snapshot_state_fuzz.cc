@@ -60,6 +60,13 @@ void check_memory(std::string_view bytes) {
     for (const PageRun& run : pages.value().runs)
         DRUPE_CHECK(run.count != 0 && run.first < pages.value().total &&
                     run.count <= pages.value().total - run.first);
+    size_t pieces = 0;
+    DRUPE_CHECK(for_summed_pieces(pages.value().runs, [&](PageRun piece) -> Status {
+                    DRUPE_CHECK(piece.count != 0 && piece.count <= kMaxSummedPages);
+                    ++pieces;
+                    return ok();
+                }).has_value());
+    DRUPE_CHECK(pages.value().sums.size() == pieces);
     DRUPE_CHECK(encode_memory_pages(pages.value()) == bytes);
 }
 

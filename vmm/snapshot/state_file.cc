@@ -149,9 +149,12 @@ Result<std::string_view> find_section(std::span<const StateSection> sections, st
                      [&](const StateSection& section) { return section.name == name; });
     if (found == sections.end()) return corrupt(fmt::format("there is no section {}", name));
     if (found->version != version) {
-        return Error{ErrorCode::kUnsupported,
-                     fmt::format("state file: section {}: version {}, this build reads {}", name,
-                                 found->version, version)};
+        return Error{
+            ErrorCode::kUnsupported,
+            fmt::format("state file: section {}: version {}, this build reads {}: {} Drupe "
+                        "has saved it",
+                        name, found->version, version,
+                        found->version < version ? "an older" : "a newer")};
     }
     return std::string_view(found->bytes);
 }

@@ -48,7 +48,10 @@ TEST(StateFileTest, AMissingSectionOrAnotherVersionIsNamed) {
     const auto version = find_section(sections, "machine", 2);
     EXPECT_EQ(version.error().code, ErrorCode::kUnsupported);
     EXPECT_EQ(version.error().message,
-              "state file: section machine: version 1, this build reads 2");
+              "state file: section machine: version 1, this build reads 2: an older Drupe has "
+              "saved it");
+    EXPECT_THAT(find_section(sections, "blk0.queue", 6).error().message,
+                HasSubstr("version 7, this build reads 6: a newer Drupe has saved it"));
 }
 
 TEST(StateFileTest, AFileCutAtAnyByteIsRefusedByTheNameOfWhatIsCut) {
