@@ -157,13 +157,16 @@ Status machine_from_json(const json& value, MonitorConfig& config) {
 }
 
 json snapshot_to_json(const SnapshotConfig& snapshot) {
-    return {{"state_fd", snapshot.state_fd}, {"memory_fd", snapshot.memory_fd}};
+    return {{"state_fd", snapshot.state_fd},
+            {"memory_fd", snapshot.memory_fd},
+            {"verify", snapshot.verify}};
 }
 
 Status snapshot_from_json(const json& value, SnapshotConfig& snapshot) {
     JsonReader in(value, "snapshot");
     in.get("state_fd", snapshot.state_fd);
     in.get("memory_fd", snapshot.memory_fd);
+    in.get("verify", snapshot.verify);
     if ((snapshot.state_fd < 0) != (snapshot.memory_fd < 0)) in.fail("memory_fd");
     return in.status();
 }

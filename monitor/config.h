@@ -46,6 +46,7 @@ struct StdioConfig {
 struct SnapshotConfig {
     int state_fd = -1;
     int memory_fd = -1;
+    bool verify = false;  ///< Its memory's checksums are looked at before it is used.
     [[nodiscard]] bool given() const { return state_fd >= 0; }
 };
 

@@ -25,7 +25,7 @@ MonitorConfig some_config() {
     config.storage_bytes = 1 << 28;
     config.identity.entropy = std::string("\0\xff\x10", 3);
     config.identity.host_name = "box";
-    config.restore = {.state_fd = 9, .memory_fd = 10};
+    config.restore = {.state_fd = 9, .memory_fd = 10, .verify = true};
     config.workload.argv = {"sh", "-c", "echo \xff"};
     config.workload.limits = {{7, 1024, UINT64_MAX}};
     return config;
@@ -38,6 +38,7 @@ TEST(MonitorConfigTest, RoundTrips) {
     EXPECT_EQ(parsed.value().root_disk.max_top_bytes, 1U << 30);
     EXPECT_EQ(parsed.value().storage_bytes, 1U << 28);
     EXPECT_EQ(parsed.value().restore.memory_fd, 10);
+    EXPECT_TRUE(parsed.value().restore.verify);
     EXPECT_FALSE(parsed.value().save.given());
     EXPECT_EQ(parsed.value().identity.entropy, some_config().identity.entropy);
     EXPECT_EQ(parsed.value().workload.limits[0].hard, UINT64_MAX);

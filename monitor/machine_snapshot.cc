@@ -112,6 +112,9 @@ Status Machine::restore() {
     TRY_ASSIGN(const auto sections, decode_state_file(file));
     TRY_ASSIGN(const auto pages, find_section(sections, kMemorySection, kMemorySectionVersion));
     TRY_ASSIGN(MemoryPages runs, decode_memory_pages(pages));
+    if (config_.restore.verify) {
+        TRY(verify_memory(memory.get(), runs));
+    }
     TRY(map_memory(vm_->memory(), memory.get(), runs));
     restored_runs_ = std::move(runs.runs);
     TRY_ASSIGN(const auto machine, find_section(sections, kVmSection, kVmSectionVersion));

@@ -6,6 +6,7 @@ namespace drupe {
 
 /// What an error begins with whose cause is a snapshot that the machine was to go on from.
 inline constexpr std::string_view kSnapshotRefused =
-    "what was saved of it can't be used (a start without it boots)";
+    "what was saved of it can't be used (a start without it boots; a damaged snapshot, or live "
+    "image, is best removed)";
 
 }  // namespace drupe

@@ -12,7 +12,7 @@ Result<EnginePool::Lease> EnginePool::borrow() {
         }
     }
     if (!local) {
-        TRY_ASSIGN(engine::Local opened, engine::open_local(standbys_));
+        TRY_ASSIGN(engine::Local opened, engine::open_local(standbys_, &verified_));
         local = std::make_unique<engine::Local>(std::move(opened));
     }
     return Lease(*this, std::move(local));

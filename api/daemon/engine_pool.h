@@ -41,6 +41,7 @@ class EnginePool {
     void give_back(std::unique_ptr<engine::Local> local) DRUPE_EXCLUDES(mutex_);
 
     engine::Standbys* standbys_;
+    engine::VerifiedFiles verified_;
     Mutex mutex_;
     std::vector<std::unique_ptr<engine::Local>> idle_ DRUPE_GUARDED_BY(mutex_);
 };

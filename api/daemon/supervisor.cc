@@ -78,7 +78,7 @@ void Supervisor::watch(engine::Machine machine) {
         }
         entry.watch =
             loop_->on_readable(entry.machine.client.fd(), [this, number] { on_readable(number); });
-        if (!entry.machine.memory_id.empty())
+        if (!entry.machine.kept.id.empty())
             entry.first_look = loop_->after(kFirstLook, [this, number] { first_look(number); });
     });
 }
@@ -122,7 +122,7 @@ void Supervisor::first_look(uint64_t number) {
     const auto at = entries_.find(number);
     if (at == entries_.end()) return;
     const engine::Machine& machine = at->second.machine;
-    parts_.run_job([this, container = machine.container, memory_id = machine.memory_id] {
+    parts_.run_job([this, container = machine.container, memory_id = machine.kept.id] {
         const auto note = [&]() -> Status {
             TRY_ASSIGN(const auto engine, parts_.engines.borrow());
             return engine->note_working_set(container, memory_id);

@@ -176,17 +176,27 @@ Result<ImageRef> Engine::take_checkpoint(ContainerConfig& asked) {
     return disk;
 }
 
-Result<imagefs::DiskFiles> Engine::roll_back(Container& container, StartRequest& request) {
+Status Engine::check_whole(const Kept& kept, KeptMemory& memory) const {
     const SavedMachines saved(options_.paths.snapshots_dir());
+    TRY(saved.check(kept.id, kept.machine));
+    if (!memory.unverified) return ok();
+    TRY(saved.verify(kept.id));
+    note_verified(memory);
+    memory.unverified.reset();
+    return ok();
+}
+
+/// All is looked at before its own disk is gone.
+Result<imagefs::DiskFiles> Engine::roll_back(Container& container, StartRequest& request) {
     TRY_ASSIGN(const Kept from, kept(container, request.checkpoint));
     TRY(check_version(from.machine));
-    if (Status whole = saved.check(from.id, from.machine); !whole) {  // before its own disk is gone
+    TRY(open_memory(from.id, request));
+    if (Status whole = check_whole(from, request.kept); !whole) {
         return std::move(whole).error().wrap(
-            fmt::format("checkpoint {} is damaged (remove it; a start without it boots, from the "
-                        "disk as it is)",
+            fmt::format("checkpoint {} can't be used (remove it; a start without it boots, from "
+                        "the disk as it is)",
                         from.machine.name));
     }
-    TRY(open_memory(from.id, request));
     container.config.memory_bytes = from.machine.memory_bytes;
     container.config.nano_cpus = from.machine.nano_cpus;
     container.config.pids_limit = from.machine.pids_limit;

@@ -63,7 +63,10 @@ Result<Container> Engine::check(std::string_view query, Command command, Verdict
 
 Result<bool> Engine::await_started(Machine& machine) {
     const auto started = machine.client.exchange(request_of(control::Op::kStarted), kStartTimeout);
-    if (started && started.value().error.empty()) return true;
+    if (started && started.value().error.empty()) {
+        note_verified(machine.kept);
+        return true;
+    }
     const bool ended = started ? started.value().os_error == ESRCH
                                : started.error().code == ErrorCode::kNotFound;  // hung up
     if (!started && !ended) return started.error();

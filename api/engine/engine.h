@@ -18,11 +18,20 @@
 #include "api/engine/process_table.h"
 #include "api/engine/saved_machines.h"
 #include "api/engine/templates.h"
+#include "api/engine/verified_files.h"
 #include "monitor/control_client.h"
 #include "monitor/exit_record.h"
 #include "vmm/snapshot/working_set.h"
 
 namespace drupe::engine {
+
+/// A saved machine (SavedMachines) that a start goes on from.
+struct KeptMemory {
+    std::string id{};  ///< Empty: none that is kept.
+    /// Its memory file, whose checksums are right if the machine goes on from it; unset: they have
+    /// been looked at.
+    std::optional<imagefs::FileVersion> unverified{};
+};
 
 /// What a start is given beside the container.
 struct StartRequest {
@@ -33,8 +42,8 @@ struct StartRequest {
     Fd console;  ///< Where the kernel's log goes if config.console; unset: the container's file.
     /// The machine goes on from this snapshot, which fits the container's disk; unset: it starts.
     control::Snapshot snapshot;
-    Fd working_set;         ///< Of the snapshot (MonitorConfig::working_set_fd), if it is known.
-    std::string memory_id;  ///< The saved machine that the snapshot is; empty: none that is kept.
+    Fd working_set;   ///< Of the snapshot (MonitorConfig::working_set_fd), if it is known.
+    KeptMemory kept;  ///< Where the snapshot is kept, if it is.
     /// Its checkpoint whose memory, and disk, it goes on from; empty: none.
     std::string checkpoint;
 };
@@ -50,7 +59,7 @@ struct Machine {
     std::map<std::string, uint64_t> marks;
     /// Its exit record, open: who else sees its end may remove the file. Invalid: there is none.
     Fd exit_record{};
-    std::string memory_id{};  ///< The saved machine that it went on from; empty: none.
+    KeptMemory kept{};  ///< What it went on from.
 };
 
 /// How a machine ended.
@@ -174,6 +183,8 @@ class Engine {
         Paths paths;
         /// Machines go on from templates unless their container says otherwise.
         bool templates = false;
+        /// Memories that needn't be verified; stays the caller's. Null: each is, each time.
+        VerifiedFiles* verified = nullptr;
         /// Called between the steps of create, start and remove: a seam for tests.
         std::function<void(std::string_view step)> at_step;
     };
@@ -234,7 +245,7 @@ class Engine {
     /// stands still meanwhile. kConflict: it doesn't run, or has a console.
     [[nodiscard]] Result<Forked> fork(std::string_view query, const ForkRequest& request);
 
-    /// Keeps which pages of a saved machine's memory (Machine::memory_id) a machine that went on
+    /// Keeps which pages of a saved machine's memory (Machine::kept) a machine that went on
     /// from it has needed up to now, for the next one; unless that is known.
     [[nodiscard]] Status note_working_set(const Container& container,
                                           const std::string& memory_id) const;
@@ -345,6 +356,7 @@ class Engine {
     [[nodiscard]] Status open_live(const Container& container, const imagefs::DiskFiles& disk,
                                    StartRequest& request) const;
     [[nodiscard]] Status open_memory(const std::string& id, StartRequest& request) const;
+    void note_verified(const KeptMemory& memory) const;
 
     // checkpoint.cc
     struct Kept {
@@ -355,6 +367,8 @@ class Engine {
     [[nodiscard]] Result<Kept> kept(const Container& container, std::string_view name) const;
     /// For a new container that goes on from a checkpoint of another: its configuration, and disk.
     [[nodiscard]] Result<ImageRef> take_checkpoint(ContainerConfig& asked);
+    /// kCorrupt if it is damaged; what else is wrong with it is the monitor's to find.
+    [[nodiscard]] Status check_whole(const Kept& kept, KeptMemory& memory) const;
     /// Gives a container that doesn't run the disk of its checkpoint, and a request its memory.
     [[nodiscard]] Result<imagefs::DiskFiles> roll_back(Container& container, StartRequest& request);
 

@@ -170,20 +170,60 @@ TEST_F(EngineTest, ACopyOfAContainerThatWasOneHasNotItsMemory) {
 TEST_F(EngineTest, ADamagedCheckpointIsSaidBeforeTheDiskIsGone) {
     const Machine machine = run({"sleep"}, "db");
     ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", true}));
-    const auto damage = [&](const char* file, const char* bytes) {
-        for (const auto& entry : std::filesystem::directory_iterator(root_ + "/snapshots")) {
-            const Fd to = open_file(entry.path() / file, O_WRONLY | O_APPEND).value();
-            ASSERT_TRUE(write_all(to.get(), std::as_bytes(std::span(std::string_view(bytes)))));
-        }
-    };
-    for (const char* file : {"memory", "state"}) {
-        SCOPED_TRACE(file);
-        damage(file, "more");
+    const auto expect_refused = [&](const char* why) {
         StartRequest request;
         request.checkpoint = "ready";
-        EXPECT_EQ(engine_->start("db", std::move(request)).error().code, ErrorCode::kCorrupt);
+        const auto started = engine_->start("db", std::move(request));
+        ASSERT_FALSE(started);
+        EXPECT_EQ(started.error().code, ErrorCode::kCorrupt);
+        EXPECT_THAT(started.error().message, HasSubstr(why));
         EXPECT_TRUE(images_->reset_to.empty());
-    }
+    };
+    const std::string bytes = "more";
+    const auto more = std::as_bytes(std::span(bytes));
+    ASSERT_TRUE(write_exact(kept_file("memory").get(), more, 100));
+    expect_refused("bytes 0 to 4095 don't have their checksum");
+    expect_refused("bytes 0 to 4095 don't have their checksum");
+    ASSERT_TRUE(write_exact(kept_file("memory").get(), more, 4096));
+    expect_refused("4100 bytes long instead of 4096");
+    ASSERT_TRUE(write_exact(kept_file("state").get(), more, 50));
+    expect_refused("state file: header");
+}
+
+TEST_F(EngineTest, AMemoryIsVerifiedUntilAMachineHasGoneOnFromIt) {
+    const Machine machine = run({"sleep"}, "db");
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", true}));
+    const auto go_on = [&] {
+        ContainerConfig asked;
+        asked.from_checkpoint = "db:ready";
+        auto started = create_and_start(asked, "", {});
+        EXPECT_TRUE(started) << started.error().message;
+        EXPECT_TRUE(launcher_.last.config.restore.given());
+        return std::move(started).value();
+    };
+    go_on();
+    EXPECT_TRUE(launcher_.last.config.restore.verify);
+    Machine second = go_on();
+    EXPECT_TRUE(launcher_.last.config.restore.verify) << "the first wasn't seen to go on";
+    ASSERT_TRUE(engine_->await_started(second).value());
+    go_on();
+    EXPECT_FALSE(launcher_.last.config.restore.verify);
+
+    ASSERT_TRUE(write_exact(kept_file("memory").get(), std::as_bytes(std::span("m", 1)), 0));
+    Machine third = go_on();
+    EXPECT_TRUE(launcher_.last.config.restore.verify) << "the file was changed";
+    ASSERT_TRUE(engine_->fork(third.container.id, {}));
+    EXPECT_FALSE(launcher_.last.config.restore.verify) << "a fork's was written just now";
+
+    const auto roll_back = [&] {
+        StartRequest request;
+        request.checkpoint = "ready";
+        ASSERT_TRUE(engine_->start("db", std::move(request)));
+        EXPECT_FALSE(launcher_.last.config.restore.verify) << "it was before the disk went";
+    };
+    roll_back();
+    go_on();
+    EXPECT_FALSE(launcher_.last.config.restore.verify) << "the rollback did";
 }
 
 TEST_F(EngineTest, AMachineThatOthersLimitsWereGivenIsNotSaved) {

@@ -34,7 +34,11 @@ Status Engine::open_memory(const std::string& id, StartRequest& request) const {
     const SavedMachines saved(options_.paths.snapshots_dir());
     TRY_ASSIGN(request.snapshot, saved.open(id));
     request.working_set = saved.open_working_set(id);
-    request.memory_id = id;
+    TRY_ASSIGN(const auto version,
+               imagefs::version_of_file(request.snapshot.memory.get(), "a snapshot's memory"));
+    const bool verified = options_.verified != nullptr && options_.verified->contains(version);
+    request.kept.id = id;
+    request.kept.unverified = verified ? std::nullopt : std::optional(version);
     return ok();
 }
 
@@ -61,6 +65,11 @@ Status Engine::open_live(const Container& container, const imagefs::DiskFiles& d
             short_id(container.id), opened.error().message);
     }
     return ok();
+}
+
+void Engine::note_verified(const KeptMemory& memory) const {
+    if (memory.unverified && options_.verified != nullptr)
+        options_.verified->add(*memory.unverified);
 }
 
 }  // namespace drupe::engine

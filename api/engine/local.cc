@@ -21,7 +21,7 @@ Result<bool> templates_wanted() {
 
 }  // namespace
 
-Result<Local> open_local(Standbys* standbys) {
+Result<Local> open_local(Standbys* standbys, VerifiedFiles* verified) {
     TRY_ASSIGN(Paths paths, find_paths());
     if (::geteuid() != 0) {
         return Error{ErrorCode::kDenied,
@@ -35,6 +35,7 @@ Result<Local> open_local(Standbys* standbys) {
     Engine::Options options;
     options.paths = std::move(paths);
     TRY_ASSIGN(options.templates, templates_wanted());
+    options.verified = verified;
     TRY_ASSIGN(local.engine, Engine::open(std::move(options), *local.images, *local.launcher));
     return local;
 }

@@ -16,9 +16,10 @@ struct Local {
     std::unique_ptr<Engine> engine;
 };
 
-/// At the places that the environment names. With machines that wait for containers, if there are
-/// any; they outlive it.
-[[nodiscard]] Result<Local> open_local(Standbys* standbys = nullptr);
+/// At the places that the environment names. With machines that wait for containers and what is
+/// known of files, if there are any; they outlive it.
+[[nodiscard]] Result<Local> open_local(Standbys* standbys = nullptr,
+                                       VerifiedFiles* verified = nullptr);
 
 /// Machines that wait for containers, `wanted` of each shape.
 [[nodiscard]] std::unique_ptr<Standbys> make_standbys(const Paths& paths, size_t wanted);

@@ -12,6 +12,7 @@
 #include "api/engine/names.h"
 #include "api/engine/paths.h"
 #include "base/json_reader.h"
+#include "vmm/snapshot/memory_pages.h"
 #include "vmm/snapshot/state_file.h"
 
 namespace drupe::engine {
@@ -164,6 +165,15 @@ Status SavedMachines::check(std::string_view id, const SavedMachine& machine) co
     if (static_cast<uint64_t>(memory.st_size) == machine.memory_file_bytes) return ok();
     return Error{ErrorCode::kCorrupt, fmt::format("{}: it is {} bytes long instead of {}", path,
                                                   memory.st_size, machine.memory_file_bytes)};
+}
+
+Status SavedMachines::verify(std::string_view id) const {
+    TRY_ASSIGN(const std::string state, read_file(folder_of(id) + "/state", kMaxStateFileBytes));
+    TRY_ASSIGN(const auto sections, decode_state_file(state));
+    TRY_ASSIGN(const auto section, find_section(sections, kMemorySection, kMemorySectionVersion));
+    TRY_ASSIGN(const MemoryPages pages, decode_memory_pages(section));
+    TRY_ASSIGN(const Fd memory, open_file(folder_of(id) + "/memory", O_RDONLY));
+    return verify_memory(memory.get(), pages);
 }
 
 uint64_t SavedMachines::stored_bytes(std::string_view id) const {

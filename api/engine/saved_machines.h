@@ -66,6 +66,8 @@ class SavedMachines {
     [[nodiscard]] Status keep_working_set(std::string_view id, const WorkingSet& set) const;
     /// kCorrupt if its files aren't whole, as far as that can be told without reading its memory.
     [[nodiscard]] Status check(std::string_view id, const SavedMachine& machine) const;
+    /// kCorrupt if its memory hasn't its checksums. Reads all of it.
+    [[nodiscard]] Status verify(std::string_view id) const;
     /// What it takes of the host's disk.
     [[nodiscard]] uint64_t stored_bytes(std::string_view id) const;
     [[nodiscard]] Status remove(std::string_view id) const;

@@ -145,6 +145,7 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
         config.restore.state_fd = plan.keep(std::move(request.snapshot.state));
         config.restore.memory_fd = plan.keep(std::move(request.snapshot.memory));
         config.working_set_fd = plan.keep(std::move(request.working_set));
+        config.restore.verify = request.kept.unverified.has_value();
     } else {
         TRY(plan_boot(c, plan));
     }
@@ -241,7 +242,7 @@ Result<Machine> Engine::launch(Container container, StartRequest request, imagef
         return error;
     };
 
-    std::string memory_id = std::move(request.memory_id);
+    KeptMemory kept = std::move(request.kept);
     auto planned = plan(container, std::move(request), std::move(disk), Purpose::kWorkload);
     if (!planned) return fail(std::move(planned).error());
     step("planned");
@@ -275,8 +276,8 @@ Result<Machine> Engine::launch(Container container, StartRequest request, imagef
     if (may_use_template(container.config) && !config.restore.given()) want_template(config);
 
     Fd record = open_record(container.id);
-    return Machine{std::move(container), std::move(client).value(), wait_id.value(),     {},
-                   std::move(marks),     std::move(record),         std::move(memory_id)};
+    return Machine{std::move(container), std::move(client).value(), wait_id.value(), {},
+                   std::move(marks),     std::move(record),         std::move(kept)};
 }
 
 Result<Machine> Engine::launch_for_files(Container container, Fd input) {

@@ -5,7 +5,7 @@
 
 namespace drupe::engine {
 
-Result<Local> open_local(Standbys* /*standbys*/) {
+Result<Local> open_local(Standbys* /*standbys*/, VerifiedFiles* verified) {
     TRY_ASSIGN(Paths paths, find_paths());
     // Any file will do for what only a real monitor looks into.
     paths.kvm = "/dev/null";
@@ -18,6 +18,7 @@ Result<Local> open_local(Standbys* /*standbys*/) {
     local.launcher = std::move(launcher);
     Engine::Options options;
     options.paths = std::move(paths);
+    options.verified = verified;
     TRY_ASSIGN(local.engine, Engine::open(std::move(options), *local.images, *local.launcher));
     return local;
 }

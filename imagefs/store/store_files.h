@@ -1,5 +1,6 @@
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <set>
@@ -53,7 +54,7 @@ struct FileVersion {
     int64_t size = 0;
     int64_t changed_s = 0;
     int64_t changed_ns = 0;
-    friend bool operator==(const FileVersion&, const FileVersion&) = default;
+    friend auto operator<=>(const FileVersion&, const FileVersion&) = default;
 };
 [[nodiscard]] Result<FileVersion> version_of_file(int fd, const std::string& path);
 

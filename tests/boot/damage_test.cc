@@ -30,6 +30,20 @@ void write_file(const fs::path& path, const std::string& bytes) {
     std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 
+/// A bit of a byte.
+void flip(const fs::path& path, uint64_t at) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(at));
+    const int byte = file.get();
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(static_cast<char>(byte ^ 0x10));
+}
+MemoryPages pages_of(const Sections& sections) {
+    return decode_memory_pages(
+               find_section(sections, kMemorySection, kMemorySectionVersion).value())
+        .value();
+}
+
 /// A container that has the snapshot `ready`.
 class DamageTest : public ::testing::Test {
   protected:
@@ -62,6 +76,18 @@ class DamageTest : public ::testing::Test {
         const Outcome back = drupe({"rollback", id(), "ready"});
         EXPECT_EQ(back.exit_code, 0) << back.err;
         EXPECT_EQ(in(id(), "cat /file /dev/shm/file"), "base\nbase\n");
+    }
+    /// Its checksums are right for what its file has now.
+    void sum_anew(StateSection& section) const {
+        const std::string bytes = read_file(memory());
+        MemoryPages pages = decode_memory_pages(section.bytes).value();
+        pages.sums.clear();
+        EXPECT_TRUE(for_summed_pieces(pages.runs, [&](PageRun piece) -> Status {
+            const auto part = std::as_bytes(std::span(bytes));
+            pages.sums.push_back(crc32c(part.subspan(piece.first * 4096, piece.count * 4096)));
+            return ok();
+        }));
+        section.bytes = encode_memory_pages(pages);
     }
     /// A section's bytes and version are changed; its checksum is right.
     void change(const std::string& name, const std::function<void(StateSection&)>& to) const {
@@ -199,8 +225,46 @@ TEST_F(DamageTest, NewContainersOfOneSayWhatIsWrongAndBootTheNextTime) {
     EXPECT_EQ(drupe({"rm", "-f", "new"}).exit_code, 0);
 }
 
-// Its pages have no checksums: what is wrong in them is the guest's own trouble.
-TEST_F(DamageTest, FlippedBitsInMemoryHarmTheirGuestAlone) {
+TEST_F(DamageTest, AFlippedBitInMemoryIsRefusedWithItsPlaceAndTheDiskStays) {
+    const std::vector<PageRun> runs = pages_of(sections_).runs;
+    ASSERT_FALSE(runs.empty());
+    in(id(), "echo later > /file; sync");
+    for (const uint64_t page : {runs.front().first, runs[runs.size() / 2].first,
+                                runs.back().first + runs.back().count - 1}) {
+        SCOPED_TRACE(page);
+        flip(memory(), page * 4096 + 77);
+        expect_refused("memory file: bytes ");
+        expect_refused("don't have their checksum: the snapshot is damaged");
+        flip(memory(), page * 4096 + 77);
+    }
+    flip(memory(), runs.back().first * 4096);
+    expect_refused("memory file: bytes ");
+    EXPECT_EQ(drupe({"start", id()}).exit_code, 0) << "without it";
+    EXPECT_EQ(in(id(), "cat /file"), "later\n") << "its own disk";
+    const Outcome run = drupe({"run", "-d", "--name", "new", "--from-snapshot", id() + ":ready"});
+    EXPECT_EQ(run.exit_code, 125);
+    EXPECT_NE(run.err.find("don't have their checksum"), std::string::npos) << run.err;
+    EXPECT_EQ(drupe({"start", "new"}).exit_code, 0);
+    EXPECT_EQ(in("new", "cat /file; ls /dev/shm"), "base\n") << "it boots from the snapshot's disk";
+    EXPECT_EQ(drupe({"rm", "-f", "new"}).exit_code, 0);
+    flip(memory(), runs.back().first * 4096);
+    expect_usable();
+    EXPECT_EQ(drupe({"snapshot", "rm", id(), "ready"}).exit_code, 0);
+    EXPECT_EQ(in(id(), "cat /dev/shm/file"), "base\n") << "it goes on";
+}
+
+TEST_F(DamageTest, ASnapshotOfAnOlderDrupeSaysSo) {
+    change(std::string(kMemorySection), [](StateSection& s) {
+        MemoryPages pages = decode_memory_pages(s.bytes).value();
+        pages.sums.clear();
+        s = {s.name, 1, encode_memory_pages(pages)};
+    });
+    expect_refused("section memory: version 1, this build reads 2: an older Drupe has saved it");
+    expect_usable();
+}
+
+// With checksums that are right: what is wrong in its memory is the guest's own trouble.
+TEST_F(DamageTest, AMemoryOfAnybodysMakingHarmsItsGuestAlone) {
     const auto pages = fs::file_size(memory()) / 4096;
     for (unsigned round = 0; round < static_cast<unsigned>(repetitions(1, 5)); ++round) {
         {
@@ -211,6 +275,7 @@ TEST_F(DamageTest, FlippedBitsInMemoryHarmTheirGuestAlone) {
                 file.put(static_cast<char>(i));
             }
         }
+        change(std::string(kMemorySection), [&](StateSection& s) { sum_anew(s); });
         (void)drupe({"rollback", id(), "ready"});  // it may come up or not
         const Outcome other = drupe({"run", "--rm", "busybox", "echo", "fine"});
         EXPECT_EQ(other.out, "fine\n") << other.err;
@@ -226,14 +291,32 @@ TEST(DamagedLiveImageTest, ItsContainerSaysSoAndBootsTheNextTime) {
                   {"--memory", "64m"});
     ASSERT_TRUE(await_in(parent.id(), {"test", "-s", "/dev/shm/file"}));
     ASSERT_EQ(drupe({"commit", "--live", parent.id(), "live:damaged"}).exit_code, 0);
-    fs::resize_file(saved_by("") / "state", 1000);
-    const Outcome run = drupe({"run", "-d", "--name", "live", "live:damaged"});
-    EXPECT_EQ(run.exit_code, 125);
-    EXPECT_NE(run.err.find("state file: "), std::string::npos) << run.err;
-    EXPECT_NE(run.err.find("a start without it boots"), std::string::npos) << run.err;
-    EXPECT_EQ(drupe({"start", "live"}).exit_code, 0);
-    EXPECT_EQ(in("live", "echo up"), "up\n");
-    EXPECT_EQ(drupe({"rm", "-f", "live"}).exit_code, 0);
+    const fs::path folder = saved_by("");
+    const auto goes_on = [] {
+        const Outcome run = drupe({"run", "-d", "--name", "live", "live:damaged"});
+        EXPECT_EQ(run.exit_code, 0) << run.err;
+        EXPECT_EQ(in("live", "cat /dev/shm/file"), "here\n");
+        EXPECT_EQ(drupe({"rm", "-f", "live"}).exit_code, 0);
+    };
+    const auto expect_refused = [](const std::string& why) {
+        const Outcome run = drupe({"run", "-d", "--name", "live", "live:damaged"});
+        EXPECT_EQ(run.exit_code, 125);
+        EXPECT_NE(run.err.find(why), std::string::npos) << run.err;
+        EXPECT_NE(run.err.find("a start without it boots"), std::string::npos) << run.err;
+        EXPECT_EQ(drupe({"start", "live"}).exit_code, 0);
+        EXPECT_EQ(in("live", "echo up"), "up\n");
+        EXPECT_EQ(drupe({"rm", "-f", "live"}).exit_code, 0);
+    };
+    goes_on();
+    goes_on();
+    const auto sections = decode_state_file(read_file(folder / "state"));
+    const uint64_t last = pages_of(sections.value()).runs.back().first * 4096;
+    flip(folder / "memory", last);
+    expect_refused("don't have their checksum");
+    flip(folder / "memory", last);
+    goes_on();
+    fs::resize_file(folder / "state", 1000);
+    expect_refused("state file: ");
     EXPECT_EQ(drupe({"rmi", "live:damaged"}).exit_code, 0);
 }
 

@@ -181,7 +181,7 @@ TEST(MemoryFileTest, PagesThatAreZeroNowHaveTheChecksumOfTheirHole) {
 
     const PageBitmaps dirty{{0b1100}, {}};
     const Fd zeroes = empty_file();
-    const MemoryPages pages = write_memory(memory, zeroes.get(), &dirty).value();
+    const MemoryPages pages = write_memory(memory, zeroes.get(), {}, &dirty).value();
     EXPECT_EQ(pages_on_disk(zeroes), 0U);
     EXPECT_TRUE(verify_memory(zeroes.get(), pages));
 }

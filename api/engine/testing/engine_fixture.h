@@ -59,6 +59,7 @@ class EngineTest : public ::testing::Test {
         options.paths.monitor = root_ + "/monitor";
         options.paths.kvm = root_ + "/kvm";
         options.templates = templates_on_;
+        options.verified = &verified_;
         options.at_step = std::move(at_step);
         engine_ = Engine::open(std::move(options), *images_, launcher_).value();
     }
@@ -108,6 +109,11 @@ class EngineTest : public ::testing::Test {
         }
         return count;
     }
+    /// The file of the saved machine, of which there is one.
+    [[nodiscard]] Fd kept_file(const std::string& name) const {
+        const std::filesystem::directory_iterator saved(root_ + "/snapshots");
+        return open_file(saved->path() / name, O_WRONLY).value();
+    }
     /// Nothing is left of any container: no row, file, lock or process.
     void expect_nothing_left() {
         EXPECT_TRUE(engine_->sweep());
@@ -121,6 +127,7 @@ class EngineTest : public ::testing::Test {
     std::string root_;
     std::unique_ptr<FakeImages> images_;
     FakeLauncher launcher_;
+    VerifiedFiles verified_;
     std::unique_ptr<Engine> engine_;
 };
 

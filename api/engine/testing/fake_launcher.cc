@@ -16,6 +16,8 @@
 #include "api/engine/clock.h"
 #include "api/engine/testing/fakes.h"
 #include "api/engine/time_text.h"
+#include "base/crc32c.h"
+#include "vmm/snapshot/memory_pages.h"
 #include "vmm/snapshot/state_file.h"
 
 namespace drupe::engine::testing {
@@ -152,6 +154,17 @@ class FakeMonitor {
         const auto size = static_cast<ssize_t>(text.size());
         require(::write(request.stdio.stdout_fd.get(), text.data(), text.size()) == size, "stdout");
     }
+    /// Of a machine with one page of RAM.
+    static void write_snapshot(const control::Snapshot& files) {
+        const std::string memory(4096, 'm');
+        const auto page = std::as_bytes(std::span(memory));
+        const StateSection section{std::string(kMemorySection), kMemorySectionVersion,
+                                   encode_memory_pages({1, {{0, 1}}, {crc32c(page)}})};
+        const std::string state = encode_state_file(std::span(&section, 1));
+        const bool written = write_exact(files.memory.get(), page, 0) &&
+                             write_exact(files.state.get(), std::as_bytes(std::span(state)), 0);
+        require(written, "write a snapshot");
+    }
     void release_disk() {
         require(!std::exchange(released_, true), "released twice");
         disk_ = {};
@@ -256,13 +269,7 @@ class FakeMonitor {
                     break;
                 }
                 release_disk();
-                const control::Snapshot& files = request.value().snapshot;
-                for (const Fd* file : {&files.state, &files.memory}) {
-                    const std::string bytes = encode_state_file({});
-                    require(
-                        write_exact(file->get(), std::as_bytes(std::span(bytes)), 0).has_value(),
-                        "write a snapshot");
-                }
+                write_snapshot(request.value().snapshot);
                 break;
             }
             case control::Op::kSaved:
