@@ -1,6 +1,5 @@
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <functional>
 #include <set>
@@ -54,7 +53,7 @@ struct FileVersion {
     int64_t size = 0;
     int64_t changed_s = 0;
     int64_t changed_ns = 0;
-    friend auto operator<=>(const FileVersion&, const FileVersion&) = default;
+    friend bool operator==(const FileVersion&, const FileVersion&) = default;
 };
 [[nodiscard]] Result<FileVersion> version_of_file(int fd, const std::string& path);
 
