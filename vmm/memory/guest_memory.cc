@@ -41,6 +41,15 @@ std::byte* GuestSlice::at(size_t offset, size_t size) const {
     return host_ + offset;
 }
 
+Status GuestSlice::discard() const {
+    const size_t skip = (kPage - reinterpret_cast<uintptr_t>(host_) % kPage) % kPage;
+    if (skip >= size_) return ok();
+    const size_t whole = (size_ - skip) / kPage * kPage;
+    if (::madvise(host_ + skip, whole, MADV_DONTNEED) < 0)
+        return os_error("give " + std::to_string(whole) + " bytes of guest RAM back");
+    return ok();
+}
+
 Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges) {
     GuestMemory memory;
     uint64_t end = 0;

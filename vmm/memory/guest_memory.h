@@ -56,6 +56,9 @@ class GuestSlice {
     void fill_zero() const {
         if (size_ != 0) std::memset(host_, 0, size_);
     }
+    /// Gives the whole pages inside back to the host (MADV_DONTNEED). They read again as what was
+    /// mapped there: zeroes, or the file of map_private().
+    [[nodiscard]] Status discard() const;
 
     /// For preadv, pwritev and their like, which never look at the bytes twice.
     [[nodiscard]] iovec as_iovec() const { return iovec{host_, size_}; }

@@ -1,8 +1,13 @@
 #include "vmm/memory/guest_memory.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstring>
+#include <string>
+
+#include "base/fd.h"
 
 namespace drupe {
 namespace {
@@ -44,6 +49,40 @@ TEST(GuestMemoryTest, ASubSliceStaysInsideItsSlice) {
     EXPECT_FALSE(slice->sub(17, 0));
     EXPECT_FALSE(slice->sub(8, 9));
     EXPECT_FALSE(slice->sub(SIZE_MAX, 2));
+}
+
+TEST(GuestMemoryTest, OnlyWholePagesAreDiscarded) {
+    const GuestMemory memory = make_memory();
+    const auto pages = memory.slice(0x10000, 4 * 4096);
+    const std::string bytes(pages->size(), 'x');
+    for (const auto& [offset, size, first, end] : {std::array<size_t, 4>{0, 4 * 4096, 0, 4},
+                                                   {1, 2 * 4096, 1, 2},
+                                                   {4095, 4097, 1, 2},
+                                                   {4096, 8191, 1, 2},
+                                                   {1, 4095, 1, 1},
+                                                   {4096, 0, 1, 1},
+                                                   {100, 10, 0, 0}}) {
+        SCOPED_TRACE(std::to_string(offset) + "+" + std::to_string(size));
+        pages->copy_from(std::as_bytes(std::span(bytes)));
+        EXPECT_TRUE(pages->sub(offset, size)->discard());
+        for (size_t page = 0; page < 4; ++page) {
+            const auto slice = *pages->sub(page * 4096, 4096);
+            const bool kept = std::memcmp(slice.as_iovec().iov_base, bytes.data(), 4096) == 0;
+            EXPECT_EQ(slice.is_zero(), page >= first && page < end) << page;
+            EXPECT_NE(kept, slice.is_zero()) << page;
+        }
+    }
+}
+
+TEST(GuestMemoryTest, DiscardedPagesOfAFileReadAsTheFile) {
+    const GuestMemory memory = make_memory();
+    const Fd file = std::move(open_file("/tmp", O_TMPFILE | O_RDWR, 0600)).value();
+    const std::string page(4096, 'f');
+    ASSERT_TRUE(write_exact(file.get(), std::as_bytes(std::span(page)), 0));
+    ASSERT_TRUE(memory.map_private(kMiB, 4096, file.get(), 0));
+    EXPECT_TRUE(memory.write(kMiB, 'w'));
+    EXPECT_TRUE(memory.slice(kMiB, 4096)->discard());
+    EXPECT_EQ(memory.read<char>(kMiB), 'f');
 }
 
 TEST(GuestMemoryTest, OverlappingOrUnalignedRangesAreRefused) {
