@@ -11,16 +11,17 @@ constexpr uint64_t kRam = 2 << 20;
 constexpr uint64_t kRings = 0x1000;
 constexpr uint64_t kReach = 64 << 10;
 
-void activate(VirtioDevice& device, FakeHost& host, const QueueState& place, uint64_t features,
-              bool event_idx) {
+void activate(VirtioDevice& device, size_t index, FakeHost& host, const QueueState& place,
+              uint64_t features, bool event_idx) {
     Activation activation;
     activation.features = features;
     activation.host = &host;
     auto queue = VirtQueue::create(
         fuzz_memory(), place,
-        {.max_size = device.info().queue_sizes[0], .event_idx = event_idx, .indirect = true});
+        {.max_size = device.info().queue_sizes[index], .event_idx = event_idx, .indirect = true});
     DRUPE_CHECK(queue.has_value());
-    activation.queues.emplace_back(std::move(queue).value());
+    activation.queues.resize(device.info().queue_sizes.size());
+    activation.queues[index] = std::move(queue).value();
     device.activate(std::move(activation));
 }
 
@@ -73,10 +74,10 @@ void fuzz_ring(FuzzedDataProvider& input, FakeDriver& driver, const GuestMemory&
 
 void fuzz_device(FuzzedDataProvider& input, VirtioDevice& device,
                  const std::function<void(FakeDriver&)>& request,
-                 const std::function<void(FakeDriver&)>& honest) {
+                 const std::function<void(FakeDriver&)>& honest, size_t queue) {
     const GuestMemory& memory = fuzz_memory();
     memory.slice(0, 2 * kReach)->fill_zero();
-    const uint16_t largest = device.info().queue_sizes[0];
+    const uint16_t largest = device.info().queue_sizes[queue];
     const bool event_idx = input.ConsumeBool();
     const uint16_t size = static_cast<uint16_t>(largest >> input.ConsumeIntegralInRange(0, 3));
     const uint64_t features =
@@ -84,14 +85,14 @@ void fuzz_device(FuzzedDataProvider& input, VirtioDevice& device,
         (input.ConsumeBool() ? ~uint64_t{0} : input.ConsumeIntegral<uint64_t>());
     FakeHost host;
     FakeDriver driver(memory, {.base = kRings, .size = size, .event_idx = event_idx});
-    activate(device, host, driver.state(), features, event_idx);
+    activate(device, queue, host, driver.state(), features, event_idx);
 
     bool quiet = false;
     for (int step = 0; step < 200 && input.remaining_bytes() > 0; ++step) {
         switch (input.ConsumeIntegralInRange(0, 15)) {
             case 0:
                 device.reset();
-                activate(device, host, driver.state(), features, event_idx);
+                activate(device, queue, host, driver.state(), features, event_idx);
                 host.resets.clear();
                 quiet = false;
                 break;
@@ -106,11 +107,11 @@ void fuzz_device(FuzzedDataProvider& input, VirtioDevice& device,
                 if (quiet) {
                     Encoder state;
                     device.save(state);
-                    const QueueState place = device.queue(0)->state();
+                    const QueueState place = device.queue(queue)->state();
                     device.reset();
                     Decoder in(state.bytes());
                     DRUPE_CHECK(device.restore(in).has_value());
-                    activate(device, host, place, features, event_idx);
+                    activate(device, queue, host, place, features, event_idx);
                     quiet = false;
                 }
                 break;
@@ -118,7 +119,7 @@ void fuzz_device(FuzzedDataProvider& input, VirtioDevice& device,
             case 4:
             case 5:
                 // A transport gives a broken device no more kicks.
-                if (!quiet && host.resets.empty()) device.on_notify(0);
+                if (!quiet && host.resets.empty()) device.on_notify(queue);
                 break;
             case 6:
             case 7:
@@ -132,7 +133,7 @@ void fuzz_device(FuzzedDataProvider& input, VirtioDevice& device,
     }
     device.reset();
     FakeDriver good(memory, {.base = 1 << 20, .size = largest});
-    activate(device, host, good.state(), device.info().features, false);
+    activate(device, queue, host, good.state(), device.info().features, false);
     honest(good);
     device.reset();
 }
