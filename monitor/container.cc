@@ -88,7 +88,7 @@ void Container::on_hello(const protocol::Hello& hello) {
     log(LogLevel::kDebug, "the guest runs Linux {} on {} CPUs", hello.kernel_release, hello.cpus);
     state_ = State::kStarting;
     timer_.reset();
-    if (config_.save.given()) return save_template();
+    if (config_.save.given()) return prepare_template();
     if (!host_.container_state().empty()) return adopt();
     const auto reserved_bytes = host_.attach_root_disk();
     if (!reserved_bytes) return end("vmm-error", kCannotStart, reserved_bytes.error().message);
@@ -109,26 +109,36 @@ protocol::Identity Container::identity_now() const {
     return identity;
 }
 
-/// The guest is as every container's is before it is told which it is. What the kernel still has to
-/// do gets a moment.
-void Container::save_template() {
-    const auto save = [this] {
-        const auto saved = [this](const Status& status) {
-            timeline_.mark("saved");
-            if (!status) return end("vmm-error", kCannotStart, status.error().message);
-            end("saved", 0, "");
-        };
-        const auto captured = [saved](const Status& status) {
-            if (!status) saved(status);
-        };
-        host_.save({Fd(config_.save.state_fd), Fd(config_.save.memory_fd)}, "", {captured, saved});
-    };
+/// The guest is as every container's is before it is told which it is.
+void Container::prepare_template() {
     const auto status =
-        agent_->order(protocol::Prepare{}, kOrderLimit, [this, save](const Status& answer) {
+        agent_->order(protocol::Prepare{}, kOrderLimit, [this](const Status& answer) {
             if (!answer) return end("agent-lost", kCannotStart, answer.error().message);
-            timer_ = loop_.after(kTemplateRest, save);
+            save_when_reported(host_.free_page_reports(), 1);
         });
     if (!status) end("vmm-error", kCannotStart, status.error().message);
+}
+
+/// The kernel marks each free block that it reports. What it has done here no machine of this
+/// template has to do, in pages of its own.
+void Container::save_when_reported(uint64_t reports, int rests) {
+    timer_ = loop_.after(kReportRest, [this, reports, rests] {
+        const uint64_t now = host_.free_page_reports();
+        if (now == reports || rests == kMaxReportRests) return save_template();
+        save_when_reported(now, rests + 1);
+    });
+}
+
+void Container::save_template() {
+    const auto saved = [this](const Status& status) {
+        timeline_.mark("saved");
+        if (!status) return end("vmm-error", kCannotStart, status.error().message);
+        end("saved", 0, "");
+    };
+    const auto captured = [saved](const Status& status) {
+        if (!status) saved(status);
+    };
+    host_.save({Fd(config_.save.state_fd), Fd(config_.save.memory_fd)}, "", {captured, saved});
 }
 
 /// An order whose failure ends the container before its workload.

@@ -50,6 +50,8 @@ class ContainerHost {
     [[nodiscard]] virtual const std::string& container_state() const = 0;
     /// KVM's counters, summed over the vCPUs; empty if they aren't read.
     [[nodiscard]] virtual std::map<std::string, uint64_t> statistics() const = 0;
+    /// How often the guest has told which of its memory is free. It is the host's again.
+    [[nodiscard]] virtual uint64_t free_page_reports() const = 0;
     [[nodiscard]] virtual uint64_t guest_faults() const = 0;
     [[nodiscard]] virtual std::string last_fault() const = 0;
     /// The host's file system is full, and the guest's requests wait.
@@ -84,8 +86,11 @@ class Container {
     static constexpr std::chrono::seconds kReconnectLimit{5};
     /// The guest's own limit for a frozen file system.
     static constexpr std::chrono::seconds kFreezeLimit{10};
-    /// Between a template's Hello and its saving.
-    static constexpr std::chrono::milliseconds kTemplateRest{50};
+    /// A template is saved when its guest has reported no free memory for so long: Linux looks for
+    /// some every two seconds until it has told of all.
+    static constexpr std::chrono::milliseconds kReportRest{2500};
+    /// But after so many of them, at most. A GiB takes four.
+    static constexpr int kMaxReportRests = 4;
     static constexpr size_t kMaxFinishedExecs = 64;
 
   private:
@@ -93,6 +98,8 @@ class Container {
 
     void on_hello(const protocol::Hello& hello);
     [[nodiscard]] protocol::Identity identity_now() const;
+    void prepare_template();
+    void save_when_reported(uint64_t reports, int rests);
     void save_template();
     void on_started(const Status& status);
     void workload_runs(Session::Offsets offsets);

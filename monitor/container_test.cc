@@ -23,9 +23,35 @@ TEST_F(ContainerTest, AWorkloadRunsItsOutputIsKeptAndTheGuestHalts) {
     EXPECT_NE(log_text().find(R"("log":"hello\n")"), std::string::npos) << log_text();
 }
 
+/// Counts the rests before a template is saved, and doesn't take them.
+class RestlessLoop final : public EventLoop {
+  public:
+    Watch on_readable(int fd, std::function<void()> callback) override {
+        return loop_->on_readable(fd, std::move(callback));
+    }
+    Watch on_writable(int fd, std::function<void()> callback) override {
+        return loop_->on_writable(fd, std::move(callback));
+    }
+    Watch after(std::chrono::nanoseconds delay, std::function<void()> callback) override {
+        if (delay != Container::kReportRest) return loop_->after(delay, std::move(callback));
+        ++rests;
+        return loop_->after({}, std::move(callback));
+    }
+    void post(std::function<void()> callback) override { loop_->post(std::move(callback)); }
+    void run() override { loop_->run(); }
+    void stop() override { loop_->stop(); }
+    uint64_t now_ns() const override { return loop_->now_ns(); }
+
+    int rests = 0;
+
+  private:
+    std::unique_ptr<EventLoop> loop_ = make_event_loop();
+};
+
 TEST_F(ContainerTest, ATemplateIsSavedOnceTheGuestHasNothingElseToDo) {
     FdPair files = std::move(make_pipe()).value();
     for (const bool saved : {true, false}) {
+        loop_ = std::make_unique<RestlessLoop>();
         host_.save_result = saved ? ok() : Status(Error{ErrorCode::kIo, "no room"});
         config_.save = {std::move(files.first.duplicate()).value().release(),
                         std::move(files.second.duplicate()).value().release()};
@@ -37,10 +63,27 @@ TEST_F(ContainerTest, ATemplateIsSavedOnceTheGuestHasNothingElseToDo) {
         EXPECT_EQ(record.reason, saved ? "saved" : "vmm-error");
         EXPECT_EQ(record.status, saved ? 0U : 125U);
         EXPECT_EQ(record.error, saved ? "" : "no room");
-        loop_ = make_event_loop();
     }
     EXPECT_EQ(host_.vcpu_calls, "save save ");
     EXPECT_EQ(host_.disks_attached, 0);
+}
+
+TEST_F(ContainerTest, ATemplateWaitsUntilNoFreeMemoryIsReportedButNotForEver) {
+    FdPair files = std::move(make_pipe()).value();
+    const std::map<uint64_t, int> expected{{0, 1}, {3, 3}, {1000, Container::kMaxReportRests}};
+    for (const auto& [reports, rests] : expected) {
+        loop_ = std::make_unique<RestlessLoop>();
+        host_.reports_left = reports;
+        config_.save = {std::move(files.first.duplicate()).value().release(),
+                        std::move(files.second.duplicate()).value().release()};
+        const ExitRecord record = run([](FakeGuest& guest) {
+            guest.hello();
+            guest.answer(Kind::kPrepare);
+            (void)guest.next();  // until the machine is gone
+        });
+        EXPECT_EQ(record.reason, "saved");
+        EXPECT_EQ(static_cast<const RestlessLoop&>(*loop_).rests, rests) << reports;
+    }
 }
 
 TEST_F(ContainerTest, ATemplateOfAGuestThatCantPrepareIsntSaved) {

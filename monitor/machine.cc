@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "devices/serial/serial.h"
+#include "devices/virtio_balloon/virtio_balloon.h"
 #include "devices/virtio_rng/virtio_rng.h"
 #include "imagefs/store/layered_disk.h"
 #include "monitor/snapshot_refused.h"
@@ -117,6 +118,8 @@ Status Machine::add_devices() {
     vsock_ = std::make_shared<vsock::VsockDevice>(loop_, options);
     TRY(add_virtio(vsock_, loop_));
     TRY(add_virtio(virtio::make_virtio_rng("rng", virtio::system_entropy()), loop_));
+    balloon_ = virtio::make_virtio_balloon("balloon");
+    TRY(add_virtio(balloon_, loop_));
     return config_.console_fd >= 0 ? add_console() : ok();
 }
 
@@ -355,6 +358,10 @@ std::map<std::string, uint64_t> Machine::statistics() const {
 
 void Machine::count_from_here() {
     counts_before_ = vm_->statistics();
+}
+
+uint64_t Machine::free_page_reports() const {
+    return balloon_->reports();
 }
 
 uint64_t Machine::guest_faults() const {

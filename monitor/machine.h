@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "devices/serial/serial.h"
 #include "devices/virtio/mmio_transport.h"
+#include "devices/virtio_balloon/virtio_balloon.h"
 #include "devices/virtio_blk/virtio_blk.h"
 #include "devices/virtio_vsock/virtio_vsock.h"
 #include "monitor/config.h"
@@ -34,8 +35,8 @@ namespace drupe {
 /// The composition root: a Vm with its devices, as a MonitorConfig describes it. The only place
 /// that names both.
 ///
-/// Threads: the main loop (vsock, rng, and everything that isn't a device), the block loop, one
-/// thread a vCPU.
+/// Threads: the main loop (vsock, rng, balloon, and everything that isn't a device), the block
+/// loop, one thread a vCPU.
 ///
 ///     create -> [listen_agent] -> start -> stop -> destroyed
 class Machine final : public ContainerHost {
@@ -78,6 +79,7 @@ class Machine final : public ContainerHost {
     void save(control::Snapshot files, std::string container_state, SaveSteps steps) override;
     [[nodiscard]] const std::string& container_state() const override { return container_state_; }
     [[nodiscard]] std::map<std::string, uint64_t> statistics() const override;
+    [[nodiscard]] uint64_t free_page_reports() const override;
     [[nodiscard]] uint64_t guest_faults() const override;
     [[nodiscard]] std::string last_fault() const override;
     [[nodiscard]] bool disk_waits_for_room() const override;
@@ -115,6 +117,7 @@ class Machine final : public ContainerHost {
     std::vector<std::shared_ptr<virtio::MmioTransport>> transports_;
     std::vector<std::shared_ptr<virtio::VirtioBlk>> disks_;  // the root's first
     std::shared_ptr<vsock::VsockDevice> vsock_;
+    std::shared_ptr<virtio::VirtioBalloon> balloon_;
     std::shared_ptr<Serial> console_;     // null without --console
     std::optional<VmGenId> vmgenid_;      // of a guest whose device tree has it
     std::vector<PageRun> restored_runs_;  // RAM that a snapshot's memory file is mapped to

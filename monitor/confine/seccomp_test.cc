@@ -134,6 +134,7 @@ const Call kForbiddenToAll[] = {
     {"ioctl KVM_SET_USER_MEMORY_REGION", __NR_ioctl, -1, KVM_SET_USER_MEMORY_REGION},
     {"mmap executable", __NR_mmap, 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1},
     {"mprotect executable", __NR_mprotect, 0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC},
+    {"madvise MADV_MERGEABLE", __NR_madvise, 0, 4096, MADV_MERGEABLE},
     {"rt_sigaction SIGSYS", __NR_rt_sigaction, SIGSYS, 0, 0, 8},
     {"x32 getpid", 0x40000000L + __NR_getpid},
     {"no such call", 100'000},

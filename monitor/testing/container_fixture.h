@@ -126,6 +126,10 @@ class FakeHost final : public ContainerHost {
     }
     const std::string& container_state() const override { return restored_state; }
     std::map<std::string, uint64_t> statistics() const override { return {{"exits", 7}}; }
+    uint64_t free_page_reports() const override {
+        if (reports_left > 0) --reports_left;
+        return reports_left;
+    }
     uint64_t guest_faults() const override { return 2; }
     std::string last_fault() const override { return ""; }
     bool disk_waits_for_room() const override { return true; }
@@ -138,6 +142,7 @@ class FakeHost final : public ContainerHost {
     Status save_result = ok();
     std::string saved_state;
     std::string restored_state;
+    mutable uint64_t reports_left = 0;              ///< One each time that one asks.
     std::function<void(const Status&)> on_written;  ///< Of a captured machine.
     bool writes_on = false;                         ///< The test calls it.
 

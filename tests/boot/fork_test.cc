@@ -139,6 +139,12 @@ TEST(ForkTest, AnIdleCopySleeps) {
     EXPECT_LE(woken, kWatchedS);
 }
 
+TEST(ForkTest, MemoryThatACopyHasFreedIsTheHostsAgain) {
+    Parent parent("touch /ready; while :; do sleep 1000 & wait; done", kLargeShm);
+    ASSERT_TRUE(await_in(parent.id(), {"test", "-e", "/ready"}));
+    for (const std::string& clone : parent.fork(1)) expect_freed_memory_returns(clone);
+}
+
 TEST(ForkTest, HooksOfTheImageRunInCopiesAlone) {
     Parent parent(
         "mkdir -p /etc/drupe/on-fork.d; cd /etc/drupe/on-fork.d; "

@@ -16,6 +16,17 @@ namespace {
 
 constexpr std::chrono::seconds kPatience{60};
 
+/// What a container's monitor has in memory that no file has: its guest's RAM, above all.
+uint64_t anonymous_bytes(const std::string& container) {
+    const std::string pid = trim(drupe({"inspect", "-f", "{{.State.Pid}}", container}).out);
+    std::ifstream status("/proc/" + pid + "/status");
+    for (std::string word; status >> word;) {
+        uint64_t kib = 0;
+        if (word == "RssAnon:" && status >> kib) return kib << 10;
+    }
+    throw std::runtime_error("no RssAnon of process " + pid);
+}
+
 }  // namespace
 
 std::string trim(std::string text) {
@@ -119,6 +130,21 @@ bool await_in(const std::string& container, const std::vector<std::string>& comm
     while (drupe(words).exit_code != 0)
         if (std::chrono::steady_clock::now() > limit) return false;
     return true;
+}
+
+void expect_freed_memory_returns(const std::string& container) {
+    constexpr uint64_t kMiB = 1 << 20;
+    in(container, "dd if=/dev/zero of=/dev/shm/file bs=1M count=200 2>/dev/null");
+    const uint64_t full = anonymous_bytes(container);
+    EXPECT_GE(full, 200 * kMiB);
+    in(container, "rm /dev/shm/file");
+    const auto limit = std::chrono::steady_clock::now() + kPatience;
+    uint64_t left = full;
+    while (left > full - 150 * kMiB && std::chrono::steady_clock::now() < limit) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+        left = anonymous_bytes(container);
+    }
+    EXPECT_LE(left, full - 150 * kMiB) << "of " << full;
 }
 
 std::vector<std::string> await_log(const std::string& container, size_t count) {

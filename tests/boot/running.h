@@ -66,6 +66,12 @@ std::filesystem::path saved_by(const std::string& container);
 /// Waits until a container's log has so many lines.
 [[nodiscard]] std::vector<std::string> await_log(const std::string& container, size_t count);
 
+/// Options of a container that expect_freed_memory_returns().
+inline const std::vector<std::string> kLargeShm{"--shm-size", "256m"};
+/// Has a container fill 200 MiB of memory and free them again; does the host have most of them
+/// back within seconds?
+void expect_freed_memory_returns(const std::string& container);
+
 /// Without the newlines at its end.
 [[nodiscard]] std::string trim(std::string text);
 [[nodiscard]] std::vector<std::string> lines_of(const std::string& text);

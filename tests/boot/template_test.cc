@@ -135,6 +135,16 @@ TEST(TemplateTest, AMachineThatWaitedIsAContainersLikeAnyOther) {
     EXPECT_FALSE(fs::exists("/sys/fs/cgroup" + cgroup.substr(cgroup.rfind(':') + 1)));
 }
 
+TEST(TemplateTest, MemoryThatAGuestHasFreedIsTheHostsAgain) {
+    await_template();
+    const Running restored(kLargeShm);
+    expect_freed_memory_returns(restored.id());
+    Arguments cold{"--boot", "cold"};
+    cold.insert(cold.end(), kLargeShm.begin(), kLargeShm.end());
+    const Running booted(cold);
+    expect_freed_memory_returns(booted.id());
+}
+
 TEST(TemplateTest, MachinesThatDieWhileTheyWaitCostALaunch) {
     await_standby();
     std::this_thread::sleep_for(seconds(2));
