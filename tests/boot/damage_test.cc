@@ -203,7 +203,12 @@ TEST_F(DamageTest, AGuestWithoutAGenerationIdIsGivenNone) {
     constexpr std::streamoff kPlace = 0xa0000;
     const std::string marked(4096, 'x');
     std::fstream(memory(), std::ios::in | std::ios::out | std::ios::binary).seekp(kPlace) << marked;
-    change(std::string(kVmGenIdSection), [](StateSection& s) { s.name = "other"; });
+    Sections older = sections_;
+    for (StateSection& section : older) {
+        if (section.name == kVmGenIdSection) section.name = "other";
+        if (section.name == kMemorySection) sum_anew(section);
+    }
+    put(older);
     EXPECT_EQ(drupe({"rollback", id(), "ready"}).exit_code, 0);
     EXPECT_EQ(restores_heard(id()), before);
     EXPECT_EQ(drupe({"snapshot", "rm", id(), "ready"}).exit_code, 0);
