@@ -80,6 +80,9 @@ struct MonitorConfig {
     /// kvm_fd and restore are given then. -1: no waiting.
     int standby_fd = -1;
 
+    /// The monitor's memory may be swapped out: its cgroup doesn't forbid it.
+    bool may_swap = true;
+
     int console_fd = -1;  ///< The kernel's log goes here; -1: no console, no 8250.
     DiskConfig root_disk;
     /// By how much the root's file system may outgrow the image's, as its guest sees it; 0: as

@@ -100,6 +100,7 @@ class Machine final : public ContainerHost {
     [[nodiscard]] Status load_kernel();
     [[nodiscard]] Status restore();
     [[nodiscard]] bool prefetch_working_set();
+    [[nodiscard]] std::vector<PageRun> content_elsewhere() const;
     [[nodiscard]] Status set_vmgenid(const VmGenId& vmgenid);
     [[nodiscard]] Status renew_vmgenid(std::span<const StateSection> sections);
     [[nodiscard]] Result<std::unique_ptr<imagefs::LayeredDisk>> open_root_disk() const;

@@ -73,6 +73,13 @@ void Machine::finish_save(Gathered& gathered) {
     gathered.steps.on_captured(captured);
 }
 
+/// What RAM may have without being in memory.
+std::vector<PageRun> Machine::content_elsewhere() const {
+    constexpr uint64_t kPage = 4096;
+    const bool all = config_.may_swap || config_.kernel_load == "map";
+    return all ? std::vector<PageRun>{{0, vm_->memory().total_size() / kPage}} : restored_runs_;
+}
+
 /// With the vCPUs paused and every device quiet.
 Status Machine::start_writing(Gathered& gathered) {
     TRY_ASSIGN(const VmState vm, save_vm(*vm_));
@@ -85,7 +92,7 @@ Status Machine::start_writing(Gathered& gathered) {
         writer_.reset();
         written(status);
     };
-    TRY_ASSIGN(writer_, SnapshotWriter::start(loop_, vm_->memory(), restored_runs_,
+    TRY_ASSIGN(writer_, SnapshotWriter::start(loop_, vm_->memory(), content_elsewhere(),
                                               std::move(gathered.sections), gathered.files, done));
     return ok();
 }

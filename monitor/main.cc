@@ -90,6 +90,7 @@ Status take_in(Assignment assignment, MonitorConfig& config, Machine& machine, T
     const bool same = assignment.config.memory_bytes == config.memory_bytes &&
                       assignment.config.vcpus == config.vcpus;
     if (!same) return Error{ErrorCode::kInvalid, "it is a container for another machine"};
+    assignment.config.may_swap = config.may_swap;  // its cgroup's the same
     config = std::move(assignment.config);
     for (int* const fd : {&config.kvm_fd, &config.restore.state_fd, &config.restore.memory_fd})
         Fd(std::exchange(*fd, -1)).reset();  // the machine is made

@@ -18,9 +18,9 @@ constexpr std::string_view kWritten = "written";
 constexpr size_t kMaxReportBytes = 4096;
 constexpr int kLongestWaitMs = 2000;
 
-Status write_files(const GuestMemory& memory, const std::vector<PageRun>& of_file,
+Status write_files(const GuestMemory& memory, const std::vector<PageRun>& elsewhere,
                    std::vector<StateSection> sections, const control::Snapshot& files) {
-    TRY_ASSIGN(const MemoryPages pages, write_memory(memory, files.memory.get(), of_file));
+    TRY_ASSIGN(const MemoryPages pages, write_memory(memory, files.memory.get(), elsewhere));
     sections.push_back(
         {std::string(kMemorySection), kMemorySectionVersion, encode_memory_pages(pages)});
     const std::string state = encode_state_file(sections);
@@ -41,13 +41,13 @@ void await_turn(int report) {
     (void)::poll(&end, 1, kLongestWaitMs);
 }
 
-[[noreturn]] void write_and_exit(const GuestMemory& memory, const std::vector<PageRun>& of_file,
+[[noreturn]] void write_and_exit(const GuestMemory& memory, const std::vector<PageRun>& elsewhere,
                                  std::vector<StateSection> sections, const control::Snapshot& files,
                                  int report) {
     Status written =
         close_others(report, files) ? ok() : Status(os_error("close what is the machine's"));
     await_turn(report);
-    if (written) written = write_files(memory, of_file, std::move(sections), files);
+    if (written) written = write_files(memory, elsewhere, std::move(sections), files);
     const std::string_view text = written ? kWritten : std::string_view(written.error().message);
     (void)write_all(report, std::as_bytes(std::span(text)));
     ::_exit(written ? 0 : 1);
@@ -56,14 +56,15 @@ void await_turn(int report) {
 }  // namespace
 
 Result<std::unique_ptr<SnapshotWriter>> SnapshotWriter::start(
-    EventLoop& loop, const GuestMemory& memory, const std::vector<PageRun>& of_file,
+    EventLoop& loop, const GuestMemory& memory, const std::vector<PageRun>& elsewhere,
     std::vector<StateSection> sections, const control::Snapshot& files,
     std::function<void(const Status&)> done) {
     TRY_ASSIGN(FdPair report, make_socketpair(SOCK_STREAM));
     TRY(set_nonblocking(report.first.get(), true));
     const pid_t pid = ::fork();
     if (pid < 0) return os_error("make the process that writes a snapshot");
-    if (pid == 0) write_and_exit(memory, of_file, std::move(sections), files, report.second.get());
+    if (pid == 0)
+        write_and_exit(memory, elsewhere, std::move(sections), files, report.second.get());
     return std::unique_ptr<SnapshotWriter>(
         new SnapshotWriter(loop, std::move(report.first), std::move(done)));
 }

@@ -21,10 +21,11 @@ namespace drupe {
 /// tells nobody, and its process goes on.
 class SnapshotWriter {
   public:
-    /// of_file: as write_memory() has it. done is called once, with why the files aren't whole (no
-    /// room, or the process was killed). The state file comes last: with it the snapshot is whole.
+    /// elsewhere: as write_memory() has it. done is called once, with why the files aren't whole
+    /// (no room, or the process was killed). The state file comes last: with it the snapshot is
+    /// whole.
     [[nodiscard]] static Result<std::unique_ptr<SnapshotWriter>> start(
-        EventLoop& loop, const GuestMemory& memory, const std::vector<PageRun>& of_file,
+        EventLoop& loop, const GuestMemory& memory, const std::vector<PageRun>& elsewhere,
         std::vector<StateSection> sections, const control::Snapshot& files,
         std::function<void(const Status&)> done);
 

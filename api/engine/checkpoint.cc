@@ -180,7 +180,7 @@ Status Engine::check_whole(const Kept& kept, KeptMemory& memory) const {
     const SavedMachines saved(options_.paths.snapshots_dir());
     TRY(saved.check(kept.id, kept.machine));
     if (!memory.unverified) return ok();
-    TRY(saved.verify(kept.id));
+    TRY(saved.verify(kept.id, kept.machine));
     note_verified(memory);
     memory.unverified.reset();
     return ok();
@@ -192,6 +192,9 @@ Result<imagefs::DiskFiles> Engine::roll_back(Container& container, StartRequest&
     TRY(check_version(from.machine));
     TRY(open_memory(from.id, request));
     if (Status whole = check_whole(from, request.kept); !whole) {
+        if (whole.error().code != ErrorCode::kCorrupt &&
+            whole.error().code != ErrorCode::kUnsupported)
+            return whole.error();  // the host's, not the snapshot's
         return std::move(whole).error().wrap(
             fmt::format("checkpoint {} can't be used (remove it; a start without it boots, from "
                         "the disk as it is)",

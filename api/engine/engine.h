@@ -21,7 +21,6 @@
 #include "api/engine/verified_files.h"
 #include "monitor/control_client.h"
 #include "monitor/exit_record.h"
-#include "vmm/snapshot/working_set.h"
 
 namespace drupe::engine {
 
@@ -385,8 +384,8 @@ class Engine {
                                               std::map<std::string, uint64_t>& marks);
     [[nodiscard]] Result<Machine> start_clone(const Container& parent, const std::string& name,
                                               const ImageRef& disk, const control::Snapshot& files,
-                                              const std::optional<WorkingSet>& known);
-    [[nodiscard]] WorkingSet look_at_first(Machine& copy, const control::Snapshot& files);
+                                              const Fd& working_set);
+    [[nodiscard]] Fd look_at_first(Machine& copy, const control::Snapshot& files);
 
     // container_files.cc, with the lock held
     /// Sees such a machine end, whose input has ended, and takes the row's step back.

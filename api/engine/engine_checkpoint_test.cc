@@ -170,7 +170,7 @@ TEST_F(EngineTest, ACopyOfAContainerThatWasOneHasNotItsMemory) {
 TEST_F(EngineTest, ADamagedCheckpointIsSaidBeforeTheDiskIsGone) {
     const Machine machine = run({"sleep"}, "db");
     ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", true}));
-    const auto expect_refused = [&](const char* why) {
+    const auto expect_refused = [&](const std::string& why) {
         StartRequest request;
         request.checkpoint = "ready";
         const auto started = engine_->start("db", std::move(request));
@@ -184,10 +184,42 @@ TEST_F(EngineTest, ADamagedCheckpointIsSaidBeforeTheDiskIsGone) {
     ASSERT_TRUE(write_exact(kept_file("memory").get(), more, 100));
     expect_refused("bytes 0 to 4095 don't have their checksum");
     expect_refused("bytes 0 to 4095 don't have their checksum");
-    ASSERT_TRUE(write_exact(kept_file("memory").get(), more, 4096));
-    expect_refused("4100 bytes long instead of 4096");
+    const uint64_t length = launcher_.last.config.memory_bytes;
+    ASSERT_TRUE(write_exact(kept_file("memory").get(), more, length));
+    expect_refused("bytes long instead of " + std::to_string(length));
     ASSERT_TRUE(write_exact(kept_file("state").get(), more, 50));
     expect_refused("state file: header");
+}
+
+TEST_F(EngineTest, AMemoryThatIsNotTheMachinesIsNotKept) {
+    const Machine machine = run({"lie"}, "db");  // a monitor that its guest has taken over
+    const auto kept = engine_->create_checkpoint("db", {"ready", false});
+    ASSERT_FALSE(kept);
+    EXPECT_THAT(kept.error().message, HasSubstr("has 1099511627776 bytes, the machine "));
+    EXPECT_TRUE(engine_->checkpoints("db").value().empty());
+    EXPECT_EQ(engine_->find("db").value().state, State::kRunning);
+}
+
+TEST_F(EngineTest, WhatAMachineNeededIsKeptBesideItsMemory) {
+    const Machine machine = run({"sleep"}, "db");
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", false}));
+    ContainerConfig asked;
+    asked.from_checkpoint = "db:ready";
+    const Machine first = std::move(create_and_start(asked, "", {})).value();
+    EXPECT_LT(launcher_.last.config.working_set_fd, 0);
+    ASSERT_FALSE(first.kept.id.empty());
+    const SavedMachines saved(root_ + "/snapshots");
+    // As after a power cut: nobody can make sense of it.
+    const std::string folder = root_ + "/snapshots/" + first.kept.id.substr(std::strlen("sha256:"));
+    ASSERT_TRUE(open_file(folder + "/working_set", O_WRONLY | O_CREAT, 0600));
+    EXPECT_FALSE(saved.knows_working_set(first.kept.id));
+    const WorkingSet set{10, {{0, 2}}, {{5, 1}}};
+    ASSERT_TRUE(saved.keep_working_set(first.kept.id, set));
+    EXPECT_TRUE(saved.knows_working_set(first.kept.id));
+    ASSERT_TRUE(create_and_start(asked, "", {}));
+    EXPECT_GE(launcher_.last.config.working_set_fd, 0);
+    ASSERT_TRUE(engine_->remove_checkpoint("db", "ready"));
+    EXPECT_FALSE(saved.keep_working_set(first.kept.id, set));
 }
 
 TEST_F(EngineTest, AMemoryIsVerifiedUntilAMachineHasGoneOnFromIt) {

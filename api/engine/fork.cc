@@ -24,6 +24,7 @@ constexpr milliseconds kSnapshotTimeout{120'000};
 /// RAM is written out no slower than this.
 constexpr uint64_t kSlowestBytesPerMs = 16 << 10;
 constexpr milliseconds kReplaceTimeout{60'000};
+constexpr milliseconds kLongestLookAtFirst{2000};
 
 /// A file without a name: whoever has it open keeps it. (Not O_TMPFILE: an overlay's file system
 /// may not have it.)
@@ -88,7 +89,7 @@ Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) 
     ImageRef disk;
     disk.id = container.image_id;
     disk.chain = sealed.value().chain;
-    std::optional<WorkingSet> known;
+    Fd known;  // the working set
     for (uint32_t number = 1; number <= request.count; ++number) {
         auto clone = start_clone(container, name_of(request, number), disk, files, known);
         if (!clone && out.clones.empty()) return std::move(clone).error();
@@ -97,7 +98,7 @@ Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) 
             break;
         }
         out.clones.push_back(std::move(clone).value());
-        if (!known && number < request.count) known = look_at_first(out.clones.back(), files);
+        if (number == 1 && request.count > 1) known = look_at_first(out.clones.front(), files);
     }
     out.marks["done"] = monotonic_ns();
     return out;
@@ -153,29 +154,28 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
     return sealed;
 }
 
-/// What the first copy took to come up, the others will take. The file is in memory, so what is
-/// only read needn't be brought in.
-WorkingSet Engine::look_at_first(Machine& copy, const control::Snapshot& files) {
-    WorkingSet set;
-    const auto started = await_started(copy);
-    if (!started || !started.value()) return set;
-    auto found = working_set_of(copy.container.pid, files.memory.get());
-    if (!found) {
-        log(LogLevel::kWarn, "fork: what copies need isn't known: {}", found.error().message);
-        return set;
-    }
-    set = std::move(found).value();
-    set.read.clear();
-    return set;
+/// What the first copy took to come up, the others will take. The file was just written, and so is
+/// in the host's cache: what is only read needn't be brought in. If the first is slow they don't
+/// wait for it.
+Fd Engine::look_at_first(Machine& copy, const control::Snapshot& files) {
+    const auto started =
+        copy.client.exchange(request_of(control::Op::kStarted), kLongestLookAtFirst);
+    if (!started || !started.value().error.empty()) return {};
+    auto set = working_set_of(copy.container.pid, files.memory.get());
+    if (set) set.value().read.clear();
+    auto file = set ? make_file(set.value()) : std::move(set).error();
+    if (file) return std::move(file).value();
+    log(LogLevel::kWarn, "fork: what copies need isn't known: {}", file.error().message);
+    return {};
 }
 
 Result<Machine> Engine::start_clone(const Container& parent, const std::string& name,
                                     const ImageRef& disk, const control::Snapshot& files,
-                                    const std::optional<WorkingSet>& known) {
+                                    const Fd& working_set) {
     StartRequest request;
     TRY_ASSIGN(request.snapshot, readers_of(files));
-    if (known) {
-        TRY_ASSIGN(request.working_set, make_file(*known));
+    if (working_set.valid()) {
+        TRY_ASSIGN(request.working_set, reader_of(working_set));
     }
     std::optional<ContainerLock> lock;
     ContainerConfig config = parent.config;

@@ -157,6 +157,9 @@ class JailLauncher final : public MonitorLauncher {
         TRY_ASSIGN(const Fd program, open_file(spec.program, O_RDONLY));
         TRY_ASSIGN(const Fd null, open_file("/dev/null", O_RDWR));
         MonitorConfig config = spec.config;
+        // Written with the memory's limit, where there is swap accounting.
+        config.may_swap =
+            spec.memory_max_bytes == 0 || ::faccessat(cgroup, "memory.swap.max", F_OK, 0) != 0;
         Renumbering numbers;
         for_each_descriptor(config, [&](int& fd) { numbers.use(fd); });
         TRY_ASSIGN(const Fd config_file, write_config(config));

@@ -3,6 +3,9 @@
 #include <sys/stat.h>
 
 #include "api/engine/engine.h"
+#include "api/engine/machine_size.h"
+#include "vmm/snapshot/memory_pages.h"
+#include "vmm/snapshot/state_file.h"
 
 namespace drupe::engine {
 namespace {
@@ -49,9 +52,29 @@ std::string_view what_needs_a_start(const ContainerConfig& c) {
     return "";
 }
 
+namespace {
+
+/// That what a monitor has written, which may be an older one or its guest's, is a snapshot of this
+/// machine to this build: its memory's length.
+Result<uint64_t> check_written(const ContainerConfig& config, const SavedMachines::New& made) {
+    TRY_ASSIGN(const MachineSize size, machine_size(config.memory_bytes, config.nano_cpus));
+    TRY_ASSIGN(const std::string state, read_file(made.folder + "/state", kMaxStateFileBytes));
+    TRY_ASSIGN(const auto sections, decode_state_file(state));
+    TRY(find_section(sections, kMemorySection, kMemorySectionVersion));
+    struct stat memory {};
+    if (::fstat(made.files.memory.get(), &memory) < 0) return os_error("fstat a memory");
+    if (static_cast<uint64_t>(memory.st_size) == size.ram_bytes) return size.ram_bytes;
+    return Error{ErrorCode::kCorrupt,
+                 fmt::format("the memory that was written has {} bytes, the machine {}",
+                             memory.st_size, size.ram_bytes)};
+}
+
+}  // namespace
+
 Status Engine::keep(const Container& container, const SealedDisk& disk,
                     const SavedMachines::New& made, SavedMachine words, const std::string& id) {
     const SavedMachines saved(options_.paths.snapshots_dir());
+    TRY_ASSIGN(const uint64_t memory_bytes, check_written(container.config, made));
     ImageRef chain;
     chain.id = container.image_id;
     chain.chain = disk.chain;
@@ -61,9 +84,7 @@ Status Engine::keep(const Container& container, const SealedDisk& disk,
     if (const auto before = saved.find(id); before && before.value()) {
         TRY(images_.remove_top(before.value()->pin));
     }
-    struct stat memory {};
-    if (::fstat(made.files.memory.get(), &memory) < 0) return os_error("fstat a memory");
-    words.memory_file_bytes = static_cast<uint64_t>(memory.st_size);
+    words.memory_file_bytes = memory_bytes;
     words.chain = disk.chain;
     words.pin = made.pin;
     words.memory_bytes = container.config.memory_bytes;

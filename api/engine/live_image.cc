@@ -32,21 +32,22 @@ Result<ImageRef> Engine::take_live(const ImageRef& image, ContainerConfig& asked
 
 Status Engine::open_memory(const std::string& id, StartRequest& request) const {
     const SavedMachines saved(options_.paths.snapshots_dir());
-    TRY_ASSIGN(request.snapshot, saved.open(id));
-    request.working_set = saved.open_working_set(id);
+    TRY_ASSIGN(control::Snapshot files, saved.open(id));
     TRY_ASSIGN(const auto version,
-               imagefs::version_of_file(request.snapshot.memory.get(), "a snapshot's memory"));
+               imagefs::version_of_file(files.memory.get(), "a snapshot's memory"));
     const bool verified = options_.verified != nullptr && options_.verified->contains(version);
-    request.kept.id = id;
-    request.kept.unverified = verified ? std::nullopt : std::optional(version);
+    request.snapshot = std::move(files);
+    request.working_set = saved.open_working_set(id);
+    request.kept = {id, verified ? std::nullopt : std::optional(version)};
     return ok();
 }
 
 Status Engine::note_working_set(const Container& container, const std::string& memory_id) const {
     const SavedMachines saved(options_.paths.snapshots_dir());
-    if (saved.open_working_set(memory_id).valid()) return ok();
+    if (saved.knows_working_set(memory_id)) return ok();
     TRY_ASSIGN(const control::Snapshot files, saved.open(memory_id));
     TRY_ASSIGN(const WorkingSet set, working_set_of(container.pid, files.memory.get()));
+    if (set.written.empty()) return ok();  // it hasn't begun
     return saved.keep_working_set(memory_id, set);
 }
 

@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 constexpr unsigned kFolderMode = 0700;
 constexpr mode_t kFileMode = 0600;
 constexpr size_t kMaxWordsBytes = 4096;
+constexpr uint64_t kPageBytes = 4096;
 constexpr std::string_view kNew = "new-";
 constexpr std::string_view kPin = "live-";
 constexpr std::string_view kDigest = "sha256:";
@@ -144,6 +145,11 @@ Fd SavedMachines::open_working_set(std::string_view id) const {
     return file ? std::move(file).value() : Fd();
 }
 
+bool SavedMachines::knows_working_set(std::string_view id) const {
+    const auto bytes = read_file(folder_of(id) + "/working_set", kMaxWorkingSetBytes);
+    return bytes && decode_working_set(bytes.value()).has_value();
+}
+
 Status SavedMachines::keep_working_set(std::string_view id, const WorkingSet& set) const {
     TRY_ASSIGN(const std::string random, random_id());
     const std::string path = folder_of(id) + "/working_set";
@@ -151,6 +157,7 @@ Status SavedMachines::keep_working_set(std::string_view id, const WorkingSet& se
     TRY_ASSIGN(const Fd file, open_file(made, O_WRONLY | O_CREAT | O_EXCL, kFileMode));
     const std::string bytes = encode(set);
     Status written = write_all(file.get(), std::as_bytes(std::span(bytes)));
+    if (written) written = sync(file.get(), "a working set");
     if (written && ::rename(made.c_str(), path.c_str()) < 0) written = os_error("rename " + made);
     if (!written) ::unlink(made.c_str());
     return written;
@@ -167,11 +174,16 @@ Status SavedMachines::check(std::string_view id, const SavedMachine& machine) co
                                                   memory.st_size, machine.memory_file_bytes)};
 }
 
-Status SavedMachines::verify(std::string_view id) const {
+Status SavedMachines::verify(std::string_view id, const SavedMachine& machine) const {
     TRY_ASSIGN(const std::string state, read_file(folder_of(id) + "/state", kMaxStateFileBytes));
     TRY_ASSIGN(const auto sections, decode_state_file(state));
     TRY_ASSIGN(const auto section, find_section(sections, kMemorySection, kMemorySectionVersion));
     TRY_ASSIGN(const MemoryPages pages, decode_memory_pages(section));
+    if (pages.total * kPageBytes != machine.memory_file_bytes) {
+        return Error{ErrorCode::kCorrupt,
+                     fmt::format("section {}: it is of {} pages, the memory file has {} bytes",
+                                 kMemorySection, pages.total, machine.memory_file_bytes)};
+    }
     TRY_ASSIGN(const Fd memory, open_file(folder_of(id) + "/memory", O_RDONLY));
     return verify_memory(memory.get(), pages);
 }
@@ -179,7 +191,7 @@ Status SavedMachines::verify(std::string_view id) const {
 uint64_t SavedMachines::stored_bytes(std::string_view id) const {
     constexpr uint64_t kUnit = 512;  // of st_blocks
     uint64_t bytes = 0;
-    for (const char* name : {"/state", "/memory"}) {
+    for (const char* name : {"/state", "/memory", "/working_set"}) {
         struct stat status {};
         if (::stat((folder_of(id) + name).c_str(), &status) == 0) {
             bytes += static_cast<uint64_t>(status.st_blocks) * kUnit;

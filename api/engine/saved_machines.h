@@ -63,11 +63,13 @@ class SavedMachines {
     [[nodiscard]] Result<control::Snapshot> open(std::string_view id) const;
     /// Which pages of its memory are needed at first, to be read; invalid: nobody has looked yet.
     [[nodiscard]] Fd open_working_set(std::string_view id) const;
+    /// And it makes sense.
+    [[nodiscard]] bool knows_working_set(std::string_view id) const;
     [[nodiscard]] Status keep_working_set(std::string_view id, const WorkingSet& set) const;
     /// kCorrupt if its files aren't whole, as far as that can be told without reading its memory.
     [[nodiscard]] Status check(std::string_view id, const SavedMachine& machine) const;
     /// kCorrupt if its memory hasn't its checksums. Reads all of it.
-    [[nodiscard]] Status verify(std::string_view id) const;
+    [[nodiscard]] Status verify(std::string_view id, const SavedMachine& machine) const;
     /// What it takes of the host's disk.
     [[nodiscard]] uint64_t stored_bytes(std::string_view id) const;
     [[nodiscard]] Status remove(std::string_view id) const;

@@ -18,6 +18,7 @@ class VerifiedFiles {
     }
     void add(const imagefs::FileVersion& file) {
         const MutexLock lock(mutex_);
+        if (std::ranges::find(files_, file) != files_.end()) return;
         if (files_.size() >= kMaxFiles) files_.pop_front();
         files_.push_back(file);
     }

@@ -129,9 +129,9 @@ Result<WorkingSet> working_set_of(pid_t monitor, int memory_fd) {
     set.total = static_cast<uint64_t>(file.st_size) / kPage;
     uint64_t end = 0;
     for (const Mapping& mapping : mappings.value()) {
-        if (mapping.first_page < end) continue;  // mapped twice: not by a monitor in its senses
+        // Mapped twice, or beyond its end: not by a monitor in its senses.
+        if (mapping.first_page < end || mapping.first_page + mapping.pages > set.total) continue;
         end = mapping.first_page + mapping.pages;
-        if (end > set.total) break;
         TRY(add_mapping(pagemap, mapping, set));
     }
     return set;

@@ -119,7 +119,6 @@ std::vector<Rule> make_rules() {
          {is(2, MADV_DONTNEED)}},
         {__NR_madvise, kAll, "free of other C libraries", {is(2, MADV_FREE)}},
         {__NR_mincore, kM, "a snapshot: which pages of RAM were touched"},
-        {__NR_sysinfo, kM, "a snapshot: does the host swap?"},
         {__NR_getrandom, kM, "virtio-rng"},
         {__NR_sched_getaffinity, kAll, "malloc: how many arenas"},
         // What glibc tries at odd times and can do without: gmtime_r() looks for /etc/localtime,

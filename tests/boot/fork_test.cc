@@ -92,6 +92,26 @@ TEST(ForkTest, EachKernelHearsThatItIsACopyAndReseeds) {
     EXPECT_EQ(drupe({"rm", "-f", trim(again.out)}).exit_code, 0);
 }
 
+/// What its monitor wrote about it at its end.
+std::string record_of_killed(const std::string& id) {
+    EXPECT_EQ(drupe({"kill", id}).exit_code, 0);
+    const char* const root = std::getenv("DRUPE_ROOT");
+    std::ifstream file(std::string(root != nullptr ? root : "/var/lib/drupe") + "/containers/" +
+                       id + "/exit.json");
+    std::string record(std::istreambuf_iterator<char>(file), {});
+    EXPECT_NE(record.find("\"restored\""), std::string::npos) << record;
+    return record;
+}
+
+TEST(ForkTest, WhatTheFirstCopyNeededTheOthersAreGivenBeforehand) {
+    Parent parent("while :; do sleep 1000 & wait; done");
+    const Strings clones = parent.fork(3);
+    for (const std::string& clone : clones) {
+        const bool prefetched = record_of_killed(clone).find("\"prefetched\"") != std::string::npos;
+        EXPECT_EQ(prefetched, clone != clones[0]) << clone;
+    }
+}
+
 TEST(ForkTest, WhatOneWritesNobodyElseSees) {
     Parent parent(
         "echo base > /file; echo base > /dev/shm/file; while :; do sleep 1000 & wait; done");
@@ -197,14 +217,9 @@ TEST(LiveImageTest, WhatItsFirstContainerNeededTheNextOneIsGivenBeforehand) {
     const auto record_of_one = [] {
         EXPECT_EQ(drupe({"run", "-d", "--name", "live-k", "live:known"}).exit_code, 0);
         EXPECT_GE(await_log("live-k", 10).size(), 10U);  // seconds: it has been looked at
-        const std::string id = trim(drupe({"inspect", "-f", "{{.Id}}", "live-k"}).out);
-        EXPECT_EQ(drupe({"kill", "live-k"}).exit_code, 0);
-        const char* const root = std::getenv("DRUPE_ROOT");
-        std::ifstream file(std::string(root != nullptr ? root : "/var/lib/drupe") + "/containers/" +
-                           id + "/exit.json");
-        std::string record(std::istreambuf_iterator<char>(file), {});
+        std::string record =
+            record_of_killed(trim(drupe({"inspect", "-f", "{{.Id}}", "live-k"}).out));
         EXPECT_EQ(drupe({"rm", "live-k"}).exit_code, 0);
-        EXPECT_NE(record.find("\"restored\""), std::string::npos) << record;
         return record;
     };
     EXPECT_EQ(record_of_one().find("\"prefetched\""), std::string::npos);

@@ -1,7 +1,6 @@
 #include "vmm/memory/touched_pages.h"
 
 #include <sys/mman.h>
-#include <sys/sysinfo.h>
 
 #include <algorithm>
 
@@ -11,18 +10,12 @@ namespace {
 constexpr size_t kPage = 4096;
 constexpr unsigned char kResident = 1;  // mincore(2): the other bits mean nothing
 
-/// Now, and so at any moment before: what was swapped out has been brought back.
-bool nothing_is_swapped() {
-    struct sysinfo host {};
-    return ::sysinfo(&host) == 0 && host.totalswap == 0;
-}
-
 }  // namespace
 
 std::vector<unsigned char> touched_pages(const GuestSlice& range) {
     std::vector<unsigned char> pages(range.size() / kPage, kResident);
     const iovec memory = range.as_iovec();
-    if (::mincore(memory.iov_base, memory.iov_len, pages.data()) < 0 || !nothing_is_swapped())
+    if (::mincore(memory.iov_base, memory.iov_len, pages.data()) < 0)
         std::ranges::fill(pages, kResident);
     for (unsigned char& page : pages) page &= kResident;
     return pages;

@@ -135,9 +135,9 @@ Status write_piece(const GuestSlice& piece, uint64_t first_page, int fd,
     return flush();
 }
 
-/// All of RAM but what is zero. Of what a file isn't mapped to, the kernel knows most.
+/// All of RAM but what is zero. Of what is nowhere else, the kernel knows what was touched.
 Result<std::vector<PageRun>> write_all_of(const GuestMemory& memory, int fd,
-                                          const std::vector<PageRun>& of_file) {
+                                          const std::vector<PageRun>& elsewhere) {
     std::vector<PageRun> written;
     const auto write = [&](PageRun run, bool ask) {
         return for_pieces(memory, run, [&](uint64_t address, uint64_t size, uint64_t first) {
@@ -147,7 +147,7 @@ Result<std::vector<PageRun>> write_all_of(const GuestMemory& memory, int fd,
         });
     };
     uint64_t end = 0;
-    for (const PageRun& run : of_file) {
+    for (const PageRun& run : elsewhere) {
         TRY(write({end, run.first - end}, true));
         TRY(write(run, false));
         end = run.first + run.count;
@@ -207,14 +207,14 @@ Status check_file(int fd, uint64_t bytes) {
 }  // namespace
 
 Result<MemoryPages> write_memory(const GuestMemory& memory, int fd,
-                                 const std::vector<PageRun>& of_file, const PageBitmaps* dirty) {
+                                 const std::vector<PageRun>& elsewhere, const PageBitmaps* dirty) {
     MemoryPages pages;
     pages.total = memory.total_size() / kPage;
     TRY(check_file(fd, 0));
     if (::ftruncate(fd, static_cast<off_t>(memory.total_size())) < 0)
         return os_error("memory file: make it as long as RAM");
     TRY_ASSIGN(pages.runs, dirty != nullptr ? write_dirty(memory, fd, *dirty)
-                                            : write_all_of(memory, fd, of_file));
+                                            : write_all_of(memory, fd, elsewhere));
     TRY_ASSIGN(pages.sums, sums_of(memory, pages.runs));
     return pages;
 }
@@ -257,6 +257,8 @@ void prefetch(const GuestMemory& memory, const WorkingSet& set) {
                              });
         }
     };
+    // The disk is asked for all of them first: copying waits for each page in turn.
+    each(set.written, [&](uint64_t address, uint64_t size) { memory.will_read(address, size); });
     each(set.read, [&](uint64_t address, uint64_t size) { memory.will_read(address, size); });
     each(set.written, [&](uint64_t address, uint64_t size) { memory.will_write(address, size); });
 }

@@ -10,11 +10,11 @@
 namespace drupe {
 
 /// Writes RAM into a new, empty file, which becomes as long as RAM is and has holes where it is
-/// zero. The guest is paused and its devices are quiet. of_file: what map_memory() has mapped of a
-/// file, rising; of the rest only what was touched is read. With `dirty`, only these pages (and few
-/// others between them).
+/// zero. The guest is paused and its devices are quiet. elsewhere: RAM whose content may be in a
+/// file or on swap, rising; of the rest only what was touched is read. With `dirty`, only these
+/// pages (and few others between them).
 [[nodiscard]] Result<MemoryPages> write_memory(const GuestMemory& memory, int fd,
-                                               const std::vector<PageRun>& of_file = {},
+                                               const std::vector<PageRun>& elsewhere = {},
                                                const PageBitmaps* dirty = nullptr);
 
 /// The way back: the file's pages become a fresh machine's RAM, mapped privately, but for

@@ -98,7 +98,7 @@ TEST(MemoryFileTest, WhatNobodyTouchedIsNotRead) {
     mark(memory, 3, 1);
     const GuestSlice low = memory.slice(0, kLowPages * kPage).value();
     const auto before = touched_pages(low);
-    if (before[4] != 0) GTEST_SKIP() << "this host swaps: it can't be told";
+    EXPECT_EQ(before[4], 0);
     ASSERT_TRUE(write_memory(memory, empty_file().get()));
     EXPECT_EQ(touched_pages(low), before);
 }

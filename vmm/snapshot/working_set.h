@@ -13,7 +13,7 @@ namespace drupe {
 
 /// Which pages of a memory file a machine needed soon after it had gone on from there: what the
 /// next one will need. A guess: it may be of any size and wrong in every page
-/// (docs/formats/working-set.md).
+/// (docs/formats/snapshot.md).
 struct WorkingSet {
     uint64_t total = 0;            ///< Pages of the memory file.
     std::vector<PageRun> read;     ///< Read alone. Rising and apart, as the next.

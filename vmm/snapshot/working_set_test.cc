@@ -22,7 +22,7 @@ TEST(WorkingSetTest, WhatIsCutShortOrTooLongIsRefused) {
 }
 
 TEST(WorkingSetTest, RunsAreInTheMemoryAndInOrder) {
-    const auto refused = [](std::vector<PageRun> runs) {
+    const auto refused = [](const std::vector<PageRun>& runs) {
         return !decode_working_set(encode({1000, runs, {}})) &&
                !decode_working_set(encode({1000, {}, runs}));
     };

@@ -154,14 +154,18 @@ class FakeMonitor {
         const auto size = static_cast<ssize_t>(text.size());
         require(::write(request.stdio.stdout_fd.get(), text.data(), text.size()) == size, "stdout");
     }
-    /// Of a machine with one page of RAM.
-    static void write_snapshot(const control::Snapshot& files) {
+    /// Of a machine that has touched one page of its RAM.
+    void write_snapshot(const control::Snapshot& files) const {
         const std::string memory(4096, 'm');
         const auto page = std::as_bytes(std::span(memory));
-        const StateSection section{std::string(kMemorySection), kMemorySectionVersion,
-                                   encode_memory_pages({1, {{0, 1}}, {crc32c(page)}})};
+        const StateSection section{
+            std::string(kMemorySection), kMemorySectionVersion,
+            encode_memory_pages({config_.memory_bytes / page.size(), {{0, 1}}, {crc32c(page)}})};
         const std::string state = encode_state_file(std::span(&section, 1));
+        constexpr uint64_t kLie = 1ULL << 40;
+        const auto length = static_cast<off_t>(what_ == "lie" ? kLie : config_.memory_bytes);
         const bool written = write_exact(files.memory.get(), page, 0) &&
+                             ::ftruncate(files.memory.get(), length) == 0 &&
                              write_exact(files.state.get(), std::as_bytes(std::span(state)), 0);
         require(written, "write a snapshot");
     }
