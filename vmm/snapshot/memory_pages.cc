@@ -46,11 +46,7 @@ Status verify_memory(int fd, const MemoryPages& pages) {
 std::string encode_memory_pages(const MemoryPages& pages) {
     Encoder out;
     out.put(pages.total);
-    out.put(static_cast<uint32_t>(pages.runs.size()));
-    for (const PageRun& run : pages.runs) {
-        out.put(run.first);
-        out.put(run.count);
-    }
+    put_runs(out, pages.runs);
     for (const uint32_t sum : pages.sums) out.put(sum);
     return out.take();
 }
@@ -63,19 +59,12 @@ Result<MemoryPages> decode_memory_pages(std::string_view bytes) {
     MemoryPages pages;
     pages.total = in.get<uint64_t>();
     if (pages.total > Vm::kMaxMemory / kPage) return bad("more pages than a machine has");
-    pages.runs.resize(in.get_count(UINT32_MAX, sizeof(PageRun)));
-    uint64_t end = 0;
-    for (PageRun& run : pages.runs) {
-        run.first = in.get<uint64_t>();
-        run.count = in.get<uint64_t>();
-        const bool apart = run.first > end || end == 0;
-        if (!apart || run.count == 0 || run.first > pages.total ||
-            run.count > pages.total - run.first) {
-            return bad("a run of pages that isn't apart from the one before it, or not in RAM");
-        }
-        end = run.first + run.count;
-    }
-    if (!in.ok() || in.rest().size() != count_sums(pages.runs) * sizeof(uint32_t))
+    auto runs = get_runs(in, pages.total, UINT32_MAX);
+    if (!runs)
+        return bad(
+            "a run of pages that isn't apart from the one before it, not in RAM, or cut short");
+    pages.runs = *std::move(runs);
+    if (in.rest().size() != count_sums(pages.runs) * sizeof(uint32_t))
         return bad("it is cut short, or hasn't a checksum for each piece of its runs");
     pages.sums.resize(in.rest().size() / sizeof(uint32_t));
     for (uint32_t& sum : pages.sums) sum = in.get<uint32_t>();

@@ -6,7 +6,7 @@ namespace drupe {
 namespace {
 
 WorkingSet some_set() {
-    return {1000, {{0, 3}, {10, 1}, {11, 1}}, {{3, 7}, {999, 1}}};
+    return {1000, {{0, 3}, {10, 2}}, {{3, 7}, {999, 1}}};
 }
 
 TEST(WorkingSetTest, ComesBackAsItWas) {
@@ -32,6 +32,8 @@ TEST(WorkingSetTest, RunsAreInTheMemoryAndInOrder) {
     EXPECT_TRUE(refused({{5, 0}}));
     EXPECT_TRUE(refused({{5, UINT64_MAX}}));
     EXPECT_TRUE(refused({{5, 2}, {6, 1}}));
+    EXPECT_TRUE(refused({{5, 2}, {7, 1}}));
+    EXPECT_FALSE(refused({{5, 2}, {8, 1}}));
     EXPECT_TRUE(refused({{5, 2}, {4, 1}}));
 }
 
