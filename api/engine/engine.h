@@ -24,9 +24,9 @@
 
 namespace drupe::engine {
 
-/// What a start goes on from.
+/// A saved machine (SavedMachines) that a start goes on from.
 struct KeptMemory {
-    std::string id{};  ///< Of a saved machine (SavedMachines); empty: a template, a fork, nothing.
+    std::string id{};  ///< Empty: none that is kept.
     /// Its memory file, whose checksums are right if the machine goes on from it; unset: they have
     /// been looked at.
     std::optional<imagefs::FileVersion> unverified{};
@@ -355,8 +355,6 @@ class Engine {
     [[nodiscard]] Status open_live(const Container& container, const imagefs::DiskFiles& disk,
                                    StartRequest& request) const;
     [[nodiscard]] Status open_memory(const std::string& id, StartRequest& request) const;
-    /// nullopt: it has been looked at.
-    [[nodiscard]] Result<std::optional<imagefs::FileVersion>> unverified(const Fd& memory) const;
     void note_verified(const KeptMemory& memory) const;
 
     // checkpoint.cc

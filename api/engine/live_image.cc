@@ -33,17 +33,13 @@ Result<ImageRef> Engine::take_live(const ImageRef& image, ContainerConfig& asked
 Status Engine::open_memory(const std::string& id, StartRequest& request) const {
     const SavedMachines saved(options_.paths.snapshots_dir());
     TRY_ASSIGN(control::Snapshot files, saved.open(id));
-    TRY_ASSIGN(const auto version, unverified(files.memory));
+    TRY_ASSIGN(const auto version,
+               imagefs::version_of_file(files.memory.get(), "a snapshot's memory"));
+    const bool verified = options_.verified != nullptr && options_.verified->contains(version);
     request.snapshot = std::move(files);
     request.working_set = saved.open_working_set(id);
-    request.kept = {id, version};
+    request.kept = {id, verified ? std::nullopt : std::optional(version)};
     return ok();
-}
-
-Result<std::optional<imagefs::FileVersion>> Engine::unverified(const Fd& memory) const {
-    TRY_ASSIGN(const auto version, imagefs::version_of_file(memory.get(), "a machine's memory"));
-    const bool known = options_.verified != nullptr && options_.verified->contains(version);
-    return known ? std::optional<imagefs::FileVersion>() : std::optional(version);
 }
 
 Status Engine::note_working_set(const Container& container, const std::string& memory_id) const {

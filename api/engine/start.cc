@@ -69,7 +69,6 @@ Result<uint64_t> occupied_bytes(const std::vector<Fd>& files) {
 struct Engine::Plan {
     LaunchSpec spec;
     std::vector<Fd> fds;
-    KeptMemory memory;  // what it goes on from
 
     int keep(Fd fd) {
         if (!fd.valid()) return -1;
@@ -111,10 +110,6 @@ Status Engine::plan_boot(const ContainerConfig& c, Plan& plan) const {
     if (!files) {
         log(LogLevel::kWarn, "no template: {}", files.error().message);
     } else if (files.value()) {
-        // Only where that is remembered: others can't afford it each time.
-        if (options_.verified != nullptr) {
-            TRY_ASSIGN(plan.memory.unverified, unverified(files.value()->memory));
-        }
         config.restore.state_fd = plan.keep(std::move(files.value()->state));
         config.restore.memory_fd = plan.keep(std::move(files.value()->memory));
     }
@@ -150,11 +145,10 @@ Result<Engine::Plan> Engine::plan(const Container& container, StartRequest reque
         config.restore.state_fd = plan.keep(std::move(request.snapshot.state));
         config.restore.memory_fd = plan.keep(std::move(request.snapshot.memory));
         config.working_set_fd = plan.keep(std::move(request.working_set));
-        plan.memory = std::move(request.kept);
+        config.restore.verify = request.kept.unverified.has_value();
     } else {
         TRY(plan_boot(c, plan));
     }
-    config.restore.verify = plan.memory.unverified.has_value();
     // Which tables a kernel of the user's own reads isn't known: all of them read these.
     if (!c.kernel.empty()) config.hardware = HardwareDescription::kMpTable;
 
@@ -248,6 +242,7 @@ Result<Machine> Engine::launch(Container container, StartRequest request, imagef
         return error;
     };
 
+    KeptMemory kept = std::move(request.kept);
     auto planned = plan(container, std::move(request), std::move(disk), Purpose::kWorkload);
     if (!planned) return fail(std::move(planned).error());
     step("planned");
@@ -281,8 +276,8 @@ Result<Machine> Engine::launch(Container container, StartRequest request, imagef
     if (may_use_template(container.config) && !config.restore.given()) want_template(config);
 
     Fd record = open_record(container.id);
-    return Machine{std::move(container), std::move(client).value(), wait_id.value(),       {},
-                   std::move(marks),     std::move(record),         planned.value().memory};
+    return Machine{std::move(container), std::move(client).value(), wait_id.value(), {},
+                   std::move(marks),     std::move(record),         std::move(kept)};
 }
 
 Result<Machine> Engine::launch_for_files(Container container, Fd input) {

@@ -115,12 +115,6 @@ TEST_F(TemplatesTest, AnEngineUsesThemUnlessItsContainerSaysOtherwise) {
     EXPECT_EQ(launched(), 2u) << "a machine and its template";
     run(asked);
     EXPECT_TRUE(launcher_.last.config.restore.given());
-    Machine seen = std::move(create_and_start(config({"sleep"}), "", {})).value();
-    EXPECT_TRUE(launcher_.last.config.restore.verify) << "nobody has seen one go on from it";
-    ASSERT_TRUE(engine_->await_started(seen).value());
-    run(asked);
-    EXPECT_TRUE(launcher_.last.config.restore.given());
-    EXPECT_FALSE(launcher_.last.config.restore.verify);
     asked.boot = "cold";
     run(asked);
     EXPECT_FALSE(launcher_.last.config.restore.given());
@@ -128,7 +122,7 @@ TEST_F(TemplatesTest, AnEngineUsesThemUnlessItsContainerSaysOtherwise) {
     asked.kernel_args = "quiet";
     run(asked);
     EXPECT_FALSE(launcher_.last.config.restore.given());
-    EXPECT_EQ(launched(), 7u);
+    EXPECT_EQ(launched(), 5u);
 }
 
 }  // namespace
