@@ -30,16 +30,21 @@ class SnapshotTest : public RootDiskTest {
         });
     }
 
+    /// take(), of a container whose guest does what it is told.
+    void take_of_a_willing_guest() {
+        (void)run([this](FakeGuest& guest) {
+            guest.start_workload();
+            take();
+            guest.answer(Kind::kSuspend);
+            guest.answer(Kind::kSuspend);
+        });
+    }
+
     std::function<void()> on_replaced_;  ///< On the loop, before its end.
 };
 
 TEST_F(SnapshotTest, StopsTheWorkloadThenTheMachineThenItsDisk) {
-    (void)run([this](FakeGuest& guest) {
-        guest.start_workload();
-        take();
-        guest.answer(Kind::kSuspend);
-        guest.answer(Kind::kSuspend);
-    });
+    take_of_a_willing_guest();
     EXPECT_EQ(released_.error, "");
     EXPECT_EQ(replaced_.error, "");
     EXPECT_EQ(host_.vcpu_calls, "pause save resume ");
@@ -87,24 +92,14 @@ TEST_F(SnapshotTest, AGuestThatCantStopItsWorkloadIsntStopped) {
 
 TEST_F(SnapshotTest, ADiskThatCantBeReleasedLetsTheMachineGoOn) {
     host_.release_result = Error{ErrorCode::kIo, "no room"};
-    (void)run([this](FakeGuest& guest) {
-        guest.start_workload();
-        take();
-        guest.answer(Kind::kSuspend);
-        guest.answer(Kind::kSuspend);
-    });
+    take_of_a_willing_guest();
     EXPECT_EQ(released_.error, "no room");
     EXPECT_EQ(host_.vcpu_calls, "pause resume ");
 }
 
 TEST_F(SnapshotTest, AFailedSaveLeavesTheDiskToBeGivenBack) {
     host_.save_result = Error{ErrorCode::kIo, "no room"};
-    (void)run([this](FakeGuest& guest) {
-        guest.start_workload();
-        take();
-        guest.answer(Kind::kSuspend);
-        guest.answer(Kind::kSuspend);
-    });
+    take_of_a_willing_guest();
     EXPECT_EQ(released_.error, "no room");
     EXPECT_EQ(replaced_.error, "");
     EXPECT_EQ(host_.vcpu_calls, "pause save resume ");

@@ -48,18 +48,26 @@ class RestlessLoop final : public EventLoop {
     std::unique_ptr<EventLoop> loop_ = make_event_loop();
 };
 
-TEST_F(ContainerTest, ATemplateIsSavedOnceTheGuestHasNothingElseToDo) {
-    FdPair files = std::move(make_pipe()).value();
-    for (const bool saved : {true, false}) {
-        loop_ = std::make_unique<RestlessLoop>();
-        host_.save_result = saved ? ok() : Status(Error{ErrorCode::kIo, "no room"});
+class TemplateTest : public ContainerTest {
+  protected:
+    /// Of a machine that is to be saved into these files, whose guest does what it is told.
+    ExitRecord run_template(const FdPair& files) {
         config_.save = {std::move(files.first.duplicate()).value().release(),
                         std::move(files.second.duplicate()).value().release()};
-        const ExitRecord record = run([](FakeGuest& guest) {
+        return run([](FakeGuest& guest) {
             guest.hello();
             guest.answer(Kind::kPrepare);
             (void)guest.next();  // until the machine is gone
         });
+    }
+};
+
+TEST_F(TemplateTest, IsSavedOnceTheGuestHasNothingElseToDo) {
+    FdPair files = std::move(make_pipe()).value();
+    for (const bool saved : {true, false}) {
+        loop_ = std::make_unique<RestlessLoop>();
+        host_.save_result = saved ? ok() : Status(Error{ErrorCode::kIo, "no room"});
+        const ExitRecord record = run_template(files);
         EXPECT_EQ(record.reason, saved ? "saved" : "vmm-error");
         EXPECT_EQ(record.status, saved ? 0U : 125U);
         EXPECT_EQ(record.error, saved ? "" : "no room");
@@ -68,19 +76,13 @@ TEST_F(ContainerTest, ATemplateIsSavedOnceTheGuestHasNothingElseToDo) {
     EXPECT_EQ(host_.disks_attached, 0);
 }
 
-TEST_F(ContainerTest, ATemplateWaitsUntilNoFreeMemoryIsReportedButNotForEver) {
+TEST_F(TemplateTest, WaitsUntilNoFreeMemoryIsReportedButNotForEver) {
     FdPair files = std::move(make_pipe()).value();
     const std::map<uint64_t, int> expected{{0, 1}, {3, 3}, {1000, Container::kMaxReportRests}};
     for (const auto& [reports, rests] : expected) {
         loop_ = std::make_unique<RestlessLoop>();
         host_.reports_left = reports;
-        config_.save = {std::move(files.first.duplicate()).value().release(),
-                        std::move(files.second.duplicate()).value().release()};
-        const ExitRecord record = run([](FakeGuest& guest) {
-            guest.hello();
-            guest.answer(Kind::kPrepare);
-            (void)guest.next();  // until the machine is gone
-        });
+        const ExitRecord record = run_template(files);
         EXPECT_EQ(record.reason, "saved");
         EXPECT_EQ(static_cast<const RestlessLoop&>(*loop_).rests, rests) << reports;
     }
