@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "vmm/memory/own_pages.h"
 
 namespace drupe::engine {
 namespace {
@@ -24,10 +25,6 @@ namespace {
 constexpr uint64_t kPage = 4096;
 /// A process has at most 65530 mappings.
 constexpr size_t kMaxMapsBytes = 16 << 20;
-
-// Bits of an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst).
-constexpr uint64_t kPresent = 1ull << 63;
-constexpr uint64_t kOfFile = 1ull << 61;
 
 /// A line of /proc/PID/maps that is of a file.
 struct Mapping {
@@ -102,8 +99,8 @@ Status add_mapping(const Fd& pagemap, const Mapping& mapping, WorkingSet& set) {
         const uint64_t count = static_cast<uint64_t>(got) / sizeof(uint64_t);
         if (count == 0) return Error{ErrorCode::kNotFound, "the monitor has ended"};
         for (uint64_t i = 0; i < count; ++i) {
-            const bool of_file = (entries[i] & kOfFile) != 0;
-            if ((entries[i] & kPresent) != 0)
+            const bool of_file = (entries[i] & kPagemapOfFile) != 0;
+            if ((entries[i] & kPagemapPresent) != 0)
                 add(of_file ? set.read : set.written, mapping.first_page + done + i);
         }
         done += count;

@@ -133,6 +133,14 @@ void GuestMemory::will_write(uint64_t address, uint64_t size) const {
     advise(address, size, MADV_POPULATE_WRITE);  // Linux 5.14
 }
 
+Status GuestMemory::set_accessible(bool accessible) const {
+    const int protection = accessible ? PROT_READ | PROT_WRITE : PROT_NONE;
+    for (const MemoryRegion& region : regions_)
+        if (::mprotect(region.host, region.size, protection) < 0)
+            return os_error(accessible ? "give guest RAM back" : "take guest RAM away");
+    return ok();
+}
+
 uint64_t GuestMemory::total_size() const {
     uint64_t total = 0;
     for (const MemoryRegion& region : regions_) total += region.size;

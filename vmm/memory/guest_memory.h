@@ -161,6 +161,10 @@ class GuestMemory {
     /// Pages that nobody has written to yet are made this memory's own now. Advice.
     void will_write(uint64_t address, uint64_t size) const;
 
+    /// Whether RAM can be touched at all. Without, a guest's access has KVM_RUN fail (EFAULT), one
+    /// by a system call has that fail, and one of this process's is SIGSEGV.
+    [[nodiscard]] Status set_accessible(bool accessible) const;
+
     [[nodiscard]] std::span<const MemoryRegion> regions() const { return regions_; }
     [[nodiscard]] uint64_t total_size() const;
 
