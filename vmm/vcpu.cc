@@ -52,7 +52,7 @@ void Vcpu::kick() {
     kvm_.set_immediate_exit(true);
 }
 
-std::variant<Vcpu::Kicked, Stop> Vcpu::run() {
+std::variant<Vcpu::Kicked, Vcpu::NoMemory, Stop> Vcpu::run() {
     for (;;) {
         const int error = kvm_.run();
         // Only EINTR says that the last exit's I/O is complete. immediate_exit is cleared before
@@ -62,8 +62,8 @@ std::variant<Vcpu::Kicked, Stop> Vcpu::run() {
             return Kicked{};
         }
         if (error == EAGAIN) continue;  // a secondary CPU was woken by SIPI
-        if (error != 0)
-            return Stop{StopReason::kHostError, os_error("KVM_RUN", error).message + where()};
+        if (error == EFAULT) return NoMemory{};
+        if (error != 0) return run_error(error);
 
         switch (kvm_.exit().exit_reason) {
             case KVM_EXIT_IO:
@@ -84,6 +84,14 @@ std::variant<Vcpu::Kicked, Stop> Vcpu::run() {
                 return internal_error();
         }
     }
+}
+
+Stop Vcpu::run_error(int error) const {
+    return {StopReason::kHostError, os_error("KVM_RUN", error).message + where()};
+}
+
+Stop Vcpu::memory_error() const {
+    return run_error(EFAULT);
 }
 
 void Vcpu::do_pio() {

@@ -52,8 +52,13 @@ class Vcpu {
     ~Vcpu() = default;
 
     struct Kicked {};
-    /// In the guest until a kick or the end. After a Stop, don't call it again.
-    [[nodiscard]] std::variant<Kicked, Stop> run();
+    /// The guest needs RAM that can't be touched (GuestMemory::set_accessible()).
+    struct NoMemory {};
+    /// In the guest until a kick or the end. After a Stop, don't call it again; after NoMemory when
+    /// RAM is there again: what the guest did is tried anew.
+    [[nodiscard]] std::variant<Kicked, NoMemory, Stop> run();
+    /// What NoMemory is when RAM could be touched.
+    [[nodiscard]] Stop memory_error() const;
 
     /// Makes run() return soon. If run() may be in the guest, the caller also sends kick_signal()
     /// to its thread.
@@ -69,6 +74,7 @@ class Vcpu {
   private:
     void do_pio();
     void do_mmio();
+    [[nodiscard]] Stop run_error(int error) const;
     [[nodiscard]] Stop system_event() const;
     [[nodiscard]] Stop internal_error() const;
     [[nodiscard]] std::string where() const;

@@ -8,6 +8,7 @@
 #include <ctime>
 #include <initializer_list>
 #include <system_error>
+#include <utility>
 
 #include "vmm/arch/x86_64/boot_state.h"
 #include "vmm/arch/x86_64/cpuid.h"
@@ -21,10 +22,14 @@ constexpr uint64_t kPage = 4096;
 constexpr uint16_t kKeyboardPort = 0x64;
 constexpr uint16_t kChipsetResetPort = 0xcf9;
 
+uint64_t to_ns(const timespec& time) {
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+}
+
 uint64_t monotonic_ns() {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+    return to_ns(now);
 }
 
 /// A vCPU's thread takes the kick and what is about itself; the process's other signals are for the
@@ -240,7 +245,26 @@ void Vm::run_vcpu(uint32_t index) {
         if (index == 0 && first_run_ns_ == 0) first_run_ns_ = monotonic_ns();
         auto end = threads_[index].vcpu->run();
         if (const Stop* const stop = std::get_if<Stop>(&end)) request_stop(*stop);
+        if (std::holds_alternative<Vcpu::NoMemory>(end)) await_memory(index);
     }
+}
+
+/// As good as paused until the memory is there again, or the machine has stopped.
+void Vm::await_memory(uint32_t index) {
+    bool withheld = false;
+    bool first = false;
+    {
+        const MutexLock lock(mutex_);
+        withheld = memory_withheld_;
+        first = withheld && !std::exchange(memory_wanted_, true);
+    }
+    if (!withheld) return request_stop(threads_[index].vcpu->memory_error());
+    if (first) hooks_.on_memory_wanted();
+    const MutexLock lock(mutex_);
+    threads_[index].parked = true;
+    changed_.notify_all();
+    while (memory_withheld_ && state_ != State::kStopped) changed_.wait(mutex_);
+    threads_[index].parked = false;
 }
 
 /// Waits while the machine is paused; false when it has stopped.
@@ -298,6 +322,50 @@ Status Vm::resume() {
     state_ = State::kRunning;
     changed_.notify_all();
     return ok();
+}
+
+Status Vm::withhold_memory() {
+    const MutexLock lock(mutex_);
+    if (state_ != State::kPausing || !all_parked())
+        return Error{ErrorCode::kConflict, "the machine isn't paused"};
+    TRY(memory_.set_accessible(false));
+    memory_withheld_ = true;
+    memory_wanted_ = false;
+    return ok();
+}
+
+Status Vm::return_memory(const std::function<void()>& refill) {
+    const MutexLock lock(mutex_);
+    if (state_ != State::kPausing || !all_parked())
+        return Error{ErrorCode::kConflict, "the machine isn't paused"};
+    TRY(memory_.set_accessible(true));
+    refill();
+    memory_withheld_ = false;
+    changed_.notify_all();
+    return ok();
+}
+
+Result<bool> Vm::halted() const {
+    for (const VcpuThread& thread : threads_) {
+        TRY_ASSIGN(const kvm_mp_state state, thread.vcpu->kvm().mp_state());
+        if (state.mp_state == KVM_MP_STATE_RUNNABLE) return false;
+    }
+    return true;
+}
+
+std::chrono::nanoseconds Vm::cpu_time() {
+    uint64_t total = 0;
+    for (VcpuThread& thread : threads_) {
+        clockid_t clock{};
+        timespec used{};
+        // Its handle is valid until it is joined; its clock ends with it.
+        if (!thread.thread.joinable() ||
+            ::pthread_getcpuclockid(thread.thread.native_handle(), &clock) != 0 ||
+            ::clock_gettime(clock, &used) != 0)
+            continue;
+        total += to_ns(used);
+    }
+    return std::chrono::nanoseconds(total);
 }
 
 void Vm::request_stop(const Stop& stop) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -55,6 +56,10 @@ struct VmHooks {
     /// Once, when the machine stops for whatever reason, on the thread where that was noticed (a
     /// vCPU's, or the one that called request_stop()). Must not call into the Vm: post().
     std::function<void(const Stop& stop)> on_stop;
+    /// Once for each withhold_memory(), on the thread of a vCPU that can't go on without RAM: it
+    /// waits for return_memory(). Must not call into the Vm: post(). May be empty if nobody
+    /// withholds it.
+    std::function<void()> on_memory_wanted = {};
 };
 
 /// Pages of RAM: for each of its regions a bit for each page, lowest first.
@@ -127,6 +132,19 @@ class Vm {
     [[nodiscard]] bool paused() const;
     [[nodiscard]] Status resume();
 
+    /// Of a paused machine: RAM can't be touched, by nobody. When it is resumed its vCPUs go on
+    /// only as far as they need none: those that wait for an interrupt go on waiting, and KVM goes
+    /// on with timers and interrupts.
+    [[nodiscard]] Status withhold_memory();
+    /// Of a paused machine: RAM is there again. refill is called when it can be touched and before
+    /// a vCPU can.
+    [[nodiscard]] Status return_memory(const std::function<void()>& refill);
+    /// Of a paused machine: whether each vCPU waits for an interrupt, or for another one to start
+    /// it.
+    [[nodiscard]] Result<bool> halted() const;
+    /// Processor time that the vCPUs' threads have used, all together.
+    [[nodiscard]] std::chrono::nanoseconds cpu_time();
+
     /// Ends the machine: vCPUs leave the guest soon and their threads end. The first reason counts,
     /// later calls do nothing. Never blocks on the guest.
     void request_stop(const Stop& stop);
@@ -180,6 +198,7 @@ class Vm {
     void vcpu_main(uint32_t index);
     void run_vcpu(uint32_t index);
     [[nodiscard]] bool may_run(uint32_t index);
+    void await_memory(uint32_t index);
     void kick_all() DRUPE_REQUIRES(mutex_);
     [[nodiscard]] bool all_parked() const DRUPE_REQUIRES(mutex_);
 
@@ -202,6 +221,8 @@ class Vm {
     Condition changed_;
     State state_ DRUPE_GUARDED_BY(mutex_) = State::kNew;
     std::optional<Stop> stop_ DRUPE_GUARDED_BY(mutex_);
+    bool memory_withheld_ DRUPE_GUARDED_BY(mutex_) = false;
+    bool memory_wanted_ DRUPE_GUARDED_BY(mutex_) = false;  // the hook was called
 };
 
 }  // namespace drupe

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <atomic>
 
@@ -258,6 +259,28 @@ TEST(VmTest, PauseReachesCpusThatHaltOrWaitForTheirStart) {
     ASSERT_TRUE(guest.vm().resume());
     EXPECT_FALSE(guest.vm().resume());
     EXPECT_FALSE(guest.vm().stopped());
+}
+
+TEST(VmTest, ItIsHaltedWhenAllOfItsCpusWait) {
+    TinyGuest guest({4 << 20, 3, false});
+    guest.run(Code().report(1).hlt().forever());
+    ASSERT_TRUE(guest.port->wait_for(1));
+    bool halted = false;
+    for (int i = 0; i < 1000 && !halted; ++i) {
+        ASSERT_TRUE(guest.vm().pause());
+        halted = guest.vm().halted().value();
+        ASSERT_TRUE(guest.vm().resume());
+    }
+    EXPECT_TRUE(halted);
+    TinyGuest busy;
+    busy.run(Code().report(1).forever());
+    ASSERT_TRUE(busy.port->wait_for(1));
+    const auto before = busy.vm().cpu_time();
+    ASSERT_TRUE(busy.vm().pause());
+    EXPECT_FALSE(busy.vm().halted().value());
+    ASSERT_TRUE(busy.vm().resume());
+    for (int i = 0; i < 1000 && busy.vm().cpu_time() == before; ++i) ::usleep(1000);
+    EXPECT_GT(busy.vm().cpu_time(), before);
 }
 
 TEST(VmTest, APausedOrSpinningGuestCanBeStopped) {

@@ -145,12 +145,14 @@ class TinyGuest {
         boot.kernel_fd = file.get();
         require(vm_->load(boot));
     }
-    void start(std::function<Status(uint32_t)> on_thread = {}) {
-        require(vm_->start({std::move(on_thread), [this](const Stop& stop) {
-                                const std::lock_guard lock(mutex_);
-                                stops_.push_back(stop);
-                                changed_.notify_all();
-                            }}));
+    void start(std::function<Status(uint32_t)> on_thread = {},
+               std::function<void()> on_memory_wanted = {}) {
+        const auto on_stop = [this](const Stop& stop) {
+            const std::lock_guard lock(mutex_);
+            stops_.push_back(stop);
+            changed_.notify_all();
+        };
+        require(vm_->start({std::move(on_thread), on_stop, std::move(on_memory_wanted)}));
     }
     /// Waits for the end; a guest that doesn't end gives StopReason::kRequested.
     Stop wait() {
