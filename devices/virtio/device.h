@@ -64,8 +64,8 @@ struct Activation {
 /// save() and restore() only when new or quiet; restore() keeps the state, and activate() follows
 /// if the driver was running. Queues and negotiated features are the transport's to save: it asks
 /// queue() for the rings' positions, and gives queues that go on there to activate(). quiesce()
-/// calls done when no request is in flight; reset() may come with requests in flight and returns
-/// when none can touch guest memory any more.
+/// calls done when no request is in flight, or never if resume() comes before; reset() may come
+/// with requests in flight and returns when none can touch guest memory any more.
 class VirtioDevice {
   public:
     virtual ~VirtioDevice() = default;

@@ -66,8 +66,9 @@ class MmioTransport final : public BusDevice, private DeviceHost {
     /// thread.
     void release_vcpus();
 
-    /// done runs on the loop when no request is in flight; nothing starts until resume(). Posted,
-    /// so that an activation that the driver caused before goes first.
+    /// done runs on the loop when no request is in flight; nothing starts until resume(), which may
+    /// come before it: then it may not run. Posted, so that an activation that the driver caused
+    /// before goes first.
     void quiesce(std::function<void()> done);
     void resume();
     /// Registers, ring positions and the device's own state; only when quiet.

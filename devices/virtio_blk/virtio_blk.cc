@@ -103,7 +103,10 @@ class Blk final : public VirtioBlk, private imagefs::DiskQueue::Client {
         if (disk_queue_.paused()) disk_queue_.retry();
         progressed();
     }
-    void resume() override { quiet_ = false; }
+    void resume() override {
+        quiet_ = false;
+        quiet_done_ = nullptr;  // of a quiesce() that wasn't waited for
+    }
     // The disk is the composition's to bring back; what the driver believes of it must be true.
     void save(Encoder& out) const override {
         out.put(disk_ ? disk_->size_bytes() : detached_bytes_);

@@ -465,6 +465,16 @@ TEST_F(InFlightTest, QuietIsWhenTheLastRequestHasEnded) {
     EXPECT_EQ(quiet, 1);
 }
 
+TEST_F(InFlightTest, WhoGoesOnBeforeItIsQuietIsntToldThatItIs) {
+    start_read(0);
+    device->on_notify(0);
+    bool quiet = false;
+    device->quiesce([&] { quiet = true; });
+    device->resume();
+    device->reset();  // which waits
+    EXPECT_FALSE(quiet);
+}
+
 TEST_F(InFlightTest, Case10AResetWaitsForWhatMayStillTouchGuestMemory) {
     const uint64_t place = start_read(0);
     start_read(8);

@@ -78,15 +78,30 @@ void VsockDevice::quiesce(std::function<void()> done) {
     retire_rx_chain();  // nothing of ours stays in a saved queue
     if (active_) interrupt();
     quiet_ = true;
+    drop_watches();
+    done();
+}
+
+void VsockDevice::drop_watches() {
     for (const auto& [key, connection] : connections_) {
         connection->read_watch.reset();
         connection->write_watch.reset();
     }
-    done();
+}
+
+void VsockDevice::watch_for_work(const std::function<void()>& wake) {
+    DRUPE_CHECK(quiet_);
+    for (const auto& [key, connection] : connections_) {
+        if (connection->socket() < 0) continue;
+        if (connection->wants_readable())
+            connection->read_watch = loop_.on_readable(connection->socket(), wake);
+        if (connection->has_unwritten())
+            connection->write_watch = loop_.on_writable(connection->socket(), wake);
+    }
 }
 
 void VsockDevice::resume() {
-    quiet_ = false;
+    if (std::exchange(quiet_, false)) drop_watches();  // those of watch_for_work()
     event_pending_ = event_pending_ || (active_ && std::exchange(restored_, false));
     for (const auto& [key, connection] : connections_) update_watches(*connection);
     work();

@@ -64,6 +64,10 @@ class VsockDevice final : public virtio::VirtioDevice {
     [[nodiscard]] Status connect(uint32_t guest_port, Fd host_end,
                                  std::function<void(Status)> on_result);
 
+    /// While it is quiet: calls wake, once or more, when a host end has something for the guest, or
+    /// takes what the guest sent before. Until resume().
+    void watch_for_work(const std::function<void()>& wake);
+
     /// Ends every connection on both sides and tells the guest so (virtio 1.2, 5.10.6.7).
     void transport_reset();
 
@@ -136,6 +140,7 @@ class VsockDevice final : public virtio::VirtioDevice {
     [[nodiscard]] Connection* find(const ConnectionKey& key);
     [[nodiscard]] uint32_t buffer_size() const;
     void settle(Connection& connection);
+    void drop_watches();
     void update_watches(Connection& connection);
     void leave_listener(Connection& connection);
     void finish(Connection& connection, bool tell_guest, const char* why);

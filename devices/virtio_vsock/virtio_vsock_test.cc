@@ -421,6 +421,33 @@ TEST_P(VsockTest, PauseKeepsConnectionsAndLeavesNothingInTheQueues) {
     EXPECT_EQ(guest.next(kOpRw).payload, "after");
 }
 
+TEST_P(VsockTest, WhileItIsQuietAHostEndThatHasSomethingIsToldOf) {
+    const ConnectionKey key = guest.open(5000);
+    guest.run();
+    guest.device.quiesce([] {});
+    int woken = 0;
+    guest.device.watch_for_work([&] {
+        ++woken;
+        guest.collect();
+        EXPECT_TRUE(guest.inbox.empty());
+        guest.device.resume();
+    });
+    guest.run();
+    EXPECT_EQ(woken, 0);
+    ASSERT_EQ(::write(guest.accepted[0].get(), "after", 5), 5);
+    guest.run();
+    EXPECT_EQ(woken, 1);
+    EXPECT_EQ(guest.next(kOpRw).payload, "after");
+    PacketHeader data = Guest::header(key, kOpRw);
+    data.len = 5;
+    guest.send(data, "hello");
+    EXPECT_EQ(Guest::drain(guest.accepted[0]), "hello");
+    ASSERT_EQ(::write(guest.accepted[0].get(), "more", 4), 4);
+    guest.run();
+    EXPECT_EQ(guest.next(kOpRw).payload, "more");
+    EXPECT_EQ(woken, 1) << "it works again";
+}
+
 TEST_P(VsockTest, ARestoredDeviceTellsTheGuestThatItsConnectionsAreGone) {
     guest.open(5000);
     guest.device.quiesce([] {});
