@@ -41,6 +41,10 @@ Status check(const JailSpec& spec) {
             return invalid("descriptor number " + std::to_string(fd.to) + " is out of range");
         targets.push_back(fd.to);
     }
+    if (spec.own_process_fd >= kMaxTarget)
+        return invalid("descriptor number " + std::to_string(spec.own_process_fd) +
+                       " is out of range");
+    if (spec.own_process_fd >= 0) targets.push_back(spec.own_process_fd);
     std::sort(targets.begin(), targets.end());
     const auto twice = std::adjacent_find(targets.begin(), targets.end());
     if (twice != targets.end())
@@ -113,6 +117,8 @@ const char* describe(JailStep step) {
                    "read-only here?)";
         case JailStep::kHostName:
             return "set the host name";
+        case JailStep::kOwnProcess:
+            return "open /proc/self";
         case JailStep::kPrivateMounts:
             return "make mounts private";
         case JailStep::kEmptyRoot:
@@ -240,6 +246,7 @@ Result<JailedProcess> launch(const JailSpec& spec) {
     TRY_ASSIGN(const std::vector<LimitToSet> limits, plan_limits(spec.limits));
     std::vector<FdMove> moves;
     for (const InheritedFd& fd : spec.fds) moves.push_back({fd.from, fd.to});
+    if (spec.own_process_fd >= 0) moves.push_back({kOwnProcess, spec.own_process_fd});
     std::sort(moves.begin(), moves.end(),
               [](const FdMove& a, const FdMove& b) { return a.to < b.to; });
     const std::vector<char*> argv = pointers(spec.argv);
@@ -248,7 +255,8 @@ Result<JailedProcess> launch(const JailSpec& spec) {
     TRY_ASSIGN(FdPair failure, make_pipe());
 
     std::vector<int> needed{go.first.get(), failure.second.get(), spec.executable_fd};
-    for (const FdMove& move : moves) needed.push_back(move.from);
+    for (const FdMove& move : moves)
+        if (move.from != kOwnProcess) needed.push_back(move.from);
     std::sort(needed.begin(), needed.end());
     ChildPlan plan{go.first.get(),
                    failure.second.get(),

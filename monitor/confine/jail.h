@@ -38,6 +38,10 @@ struct JailSpec {
     /// All descriptors it gets. 0, 1 and 2 must be among the targets: a program without them prints
     /// into whatever file is opened next. Targets are below 1024 and each is there once.
     std::vector<InheritedFd> fds;
+    /// Where the program finds its own /proc/PID (O_PATH), although its root has no /proc: a number
+    /// that isn't among the targets; -1: nowhere. By it the program reaches all of /proc, as far as
+    /// its uid may: to be closed before anything hostile is looked at.
+    int own_process_fd = -1;
     uint32_t uid = 0;    ///< On the host and inside; not 0.
     uint32_t gid = 0;    ///< The same.
     int cgroup_fd = -1;  ///< A cgroup v2 directory to start in; -1: the caller's cgroup.
@@ -55,7 +59,8 @@ struct JailedProcess {
 ///  - new user, mount, pid (it is process 1), ipc and uts namespaces; the network namespace is the
 ///    empty one that all jails of the calling process share. The user namespace maps one uid and
 ///    one gid, to themselves: there is no root in it, and no further user namespace can be made;
-///  - an empty, read-only root without /proc; a session and process group of its own;
+///  - an empty, read-only root without /proc (see own_process_fd); a session and process group of
+///  its own;
 ///  - no supplementary groups, no capability in any set, no_new_privs;
 ///  - no descriptor, signal disposition, signal mask, environment or umask of the caller's.
 /// It outlives the caller. Needs root, and Linux 5.9. Callable from any thread.

@@ -60,6 +60,14 @@ void forbid_nested_namespaces(const ChildPlan& plan) {
     ::close(fd);
 }
 
+void open_own_process(const ChildPlan& plan) {
+    for (FdMove& move : plan.moves) {
+        if (move.from != kOwnProcess) continue;
+        move.from = ::open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (move.from < 0) fail(plan, JailStep::kOwnProcess);
+    }
+}
+
 void enter_empty_root(const ChildPlan& plan) {
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0)
         fail(plan, JailStep::kPrivateMounts);
@@ -140,6 +148,7 @@ void run_jail_child(ChildPlan plan) {
     forbid_nested_namespaces(plan);
     if (::sethostname(plan.host_name, std::strlen(plan.host_name)) < 0)
         fail(plan, JailStep::kHostName);
+    open_own_process(plan);
     enter_empty_root(plan);
     arrange_descriptors(plan);
     for (const LimitToSet& limit : plan.limits)

@@ -16,6 +16,7 @@ enum class JailStep : uint8_t {
     kUid,
     kNoNesting,
     kHostName,
+    kOwnProcess,
     kPrivateMounts,
     kEmptyRoot,
     kPivot,
@@ -55,6 +56,9 @@ struct ChildPlan {
     std::span<struct FdMove> moves;  // sorted by `to`
     std::span<const LimitToSet> limits;
 };
+
+/// Stands for the child's own /proc/PID, which isn't there before it is.
+inline constexpr int kOwnProcess = -1;
 
 /// `from` becomes `to`; the child first moves it out of the way.
 struct FdMove {

@@ -147,6 +147,28 @@ TEST_F(JailTest, TheProgramHasSixNamespacesThatArentOurs) {
     EXPECT_EQ(std::count(net.begin(), net.end(), '\n'), 3) << net;  // two of heading, and lo
 }
 
+TEST_F(JailTest, ItsOwnProcessIsThereIfItIsAskedFor) {
+    probe.spec.own_process_fd = 9;
+    ASSERT_TRUE(probe.start());
+    probe.listen();
+    EXPECT_EQ(seen["fds"], "0 1 2 9");
+    EXPECT_EQ(seen["pagemap"], "1");
+    EXPECT_EQ(seen["frame"], "0") << "where its pages are in the host's memory is nothing for it";
+    EXPECT_EQ(seen["root_entries"], "2");
+}
+
+TEST_F(JailTest, WithoutItsOwnProcessItHasNone) {
+    ASSERT_TRUE(probe.start());
+    probe.listen();
+    EXPECT_EQ(seen["pagemap"], "0");
+    probe.spec.own_process_fd = 1;
+    const auto twice = launch(probe.spec);
+    ASSERT_FALSE(twice);
+    EXPECT_THAT(twice.error().message, HasSubstr("twice"));
+    probe.spec.own_process_fd = 1024;
+    EXPECT_FALSE(launch(probe.spec));
+}
+
 TEST_F(JailTest, TheRootIsEmptyAndReadOnlyAndTheOnlyMount) {
     ASSERT_TRUE(probe.start());
     probe.listen();
