@@ -95,6 +95,7 @@ json io_to_json(const MonitorConfig& config) {
             {"lock_fd", config.lock_fd},
             {"working_set_fd", config.working_set_fd},
             {"standby_fd", config.standby_fd},
+            {"own_process_fd", config.own_process_fd},
             {"may_swap", config.may_swap},
             {"log_fds", config.log.fds},
             {"log_max_file_bytes", config.log.max_file_bytes},
@@ -112,6 +113,7 @@ Status io_from_json(const json& value, MonitorConfig& config) {
     in.get("lock_fd", config.lock_fd);
     in.get("working_set_fd", config.working_set_fd);
     in.get("standby_fd", config.standby_fd);
+    in.get("own_process_fd", config.own_process_fd);
     in.get("may_swap", config.may_swap);
     in.get_list("log_fds", config.log.fds, kMaxLogFiles);
     in.get("log_max_file_bytes", config.log.max_file_bytes);

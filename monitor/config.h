@@ -80,6 +80,10 @@ struct MonitorConfig {
     /// kvm_fd and restore are given then. -1: no waiting.
     int standby_fd = -1;
 
+    /// The monitor's own /proc/PID, to open its pagemap; closed at once. It is the jail's to make
+    /// (JailSpec::own_process_fd). -1: memory that is idle isn't given back.
+    int own_process_fd = -1;
+
     /// The monitor's memory may be swapped out: its cgroup doesn't forbid it.
     bool may_swap = true;
 

@@ -169,6 +169,7 @@ void Container::workload_runs(Session::Offsets offsets) {
     for (const auto& answer : std::exchange(starters_, {})) answer({});
     timeline_.mark("workload_started");
     count("workload_started");
+    host_.rest_when_idle();
     record_.started_at_ns = Timeline::now_ns(CLOCK_REALTIME);
     if (auto opened = sessions_[protocol::kWorkloadSession]->open(offsets); !opened)
         end("vmm-error", kCannotStart, opened.error().message);

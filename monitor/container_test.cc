@@ -20,6 +20,7 @@ TEST_F(ContainerTest, AWorkloadRunsItsOutputIsKeptAndTheGuestHalts) {
     EXPECT_EQ(record.guest_faults, 2U);
     EXPECT_EQ(record.counts.at("workload_started.exits"), 7U);
     EXPECT_EQ(host_.disks_attached, 1);
+    EXPECT_EQ(host_.may_rest, 1);
     EXPECT_NE(log_text().find(R"("log":"hello\n")"), std::string::npos) << log_text();
 }
 

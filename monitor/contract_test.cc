@@ -26,6 +26,7 @@ MonitorConfig some_config() {
     config.identity.entropy = std::string("\0\xff\x10", 3);
     config.identity.host_name = "box";
     config.restore = {.state_fd = 9, .memory_fd = 10, .verify = true};
+    config.own_process_fd = 11;
     config.workload.argv = {"sh", "-c", "echo \xff"};
     config.workload.limits = {{7, 1024, UINT64_MAX}};
     return config;
@@ -38,6 +39,7 @@ TEST(MonitorConfigTest, RoundTrips) {
     EXPECT_EQ(parsed.value().root_disk.max_top_bytes, 1U << 30);
     EXPECT_EQ(parsed.value().storage_bytes, 1U << 28);
     EXPECT_EQ(parsed.value().restore.memory_fd, 10);
+    EXPECT_EQ(parsed.value().own_process_fd, 11);
     EXPECT_TRUE(parsed.value().restore.verify);
     EXPECT_FALSE(parsed.value().save.given());
     EXPECT_EQ(parsed.value().identity.entropy, some_config().identity.entropy);

@@ -1,5 +1,6 @@
 #include "monitor/machine.h"
 
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -17,6 +18,7 @@
 #include "monitor/snapshot_refused.h"
 #include "monitor/storage_limit.h"
 #include "vmm/panic_text.h"
+#include "vmm/snapshot/memory_file.h"
 
 namespace drupe {
 namespace {
@@ -55,6 +57,14 @@ imagefs::DiskFiles disk_files(const MonitorConfig& monitor) {
     return files;
 }
 
+Fd open_pagemap(const Fd& own_process) {
+    if (!own_process.valid()) return {};
+    Fd pagemap(::openat(own_process.get(), "pagemap", O_RDONLY | O_CLOEXEC));
+    if (!pagemap.valid())
+        log(LogLevel::kWarn, "{}: idle memory isn't given back", os_error("open pagemap").message);
+    return pagemap;
+}
+
 std::unique_ptr<imagefs::DiskIo> root_disk_io() {
     auto ring = imagefs::make_ring_io();
     if (ring) return std::move(ring).value();
@@ -67,7 +77,17 @@ std::unique_ptr<imagefs::DiskIo> root_disk_io() {
 
 Result<std::unique_ptr<Machine>> Machine::create(EventLoop& loop, const MonitorConfig& config,
                                                  Timeline& timeline) {
+    // While nothing hostile was looked at yet: by this folder all of /proc can be reached.
+    Fd pagemap = open_pagemap(Fd(config.own_process_fd));
     TRY_ASSIGN(const Kvm kvm, Kvm::create(Fd(config.kvm_fd)));
+    TRY_ASSIGN(auto machine, restore_or_boot(loop, config, timeline, kvm));
+    machine->make_idle_memory(std::move(pagemap));
+    return machine;
+}
+
+Result<std::unique_ptr<Machine>> Machine::restore_or_boot(EventLoop& loop,
+                                                          const MonitorConfig& config,
+                                                          Timeline& timeline, const Kvm& kvm) {
     if (config.restore.given()) {
         auto restored = build(loop, config, timeline, kvm, Origin::kSnapshot);
         if (restored) return restored;
@@ -197,6 +217,18 @@ Status Machine::set_vmgenid(const VmGenId& vmgenid) {
     return ok();
 }
 
+void Machine::make_idle_memory(Fd pagemap) {
+    IdleMemory::Parts parts{loop_, *vm_, transports_, *vsock_, [this] { return may_rest(); }};
+    idle_memory_ = std::make_unique<IdleMemory>(
+        std::move(parts), ranges_of(vm_->memory(), restored_runs_), std::move(pagemap));
+}
+
+bool Machine::may_rest() const {
+    // The console's interrupts come from the host, at any time.
+    return !on_paused_ && !root_disk_changes_ && writer_ == nullptr && console_ == nullptr &&
+           !disk_waits_for_room();
+}
+
 Status Machine::listen_agent(const std::function<Status(Fd)>& accept) {
     return vsock_->listen(protocol::kControlPort, 1, [accept]() -> Result<Fd> {
         TRY_ASSIGN(FdPair pair, make_socketpair(SOCK_STREAM | SOCK_NONBLOCK));
@@ -221,6 +253,7 @@ Status Machine::start(ThreadHooks hooks, std::function<void(const Stop&)> on_sto
     vm.on_stop = [this, on_stop = std::move(on_stop)](const Stop& stop) {
         loop_.post([on_stop, stop] { on_stop(stop); });
     };
+    vm.on_memory_wanted = [this] { idle_memory_->memory_wanted(); };
     return vm_->start(std::move(vm));
 }
 
@@ -249,6 +282,7 @@ void Machine::close_root_disk() {
 }
 
 Result<Fd> Machine::connect_guest(uint32_t port) {
+    idle_memory_->wake();
     TRY_ASSIGN(FdPair pair, make_socketpair(SOCK_STREAM | SOCK_NONBLOCK));
     TRY(vsock_->connect(port, std::move(pair.second), [port](const Status& status) {
         if (!status) log(LogLevel::kDebug, "guest port {}: {}", port, status.error().message);
@@ -261,6 +295,7 @@ Result<std::unique_ptr<imagefs::LayeredDisk>> Machine::open_root_disk() const {
 }
 
 Result<uint64_t> Machine::attach_root_disk() {
+    idle_memory_->wake();
     if (!container_state_.empty()) return uint64_t{0};  // it is there since before
     TRY_ASSIGN(auto disk, open_root_disk());
     uint64_t reserved_bytes = 0;
@@ -277,6 +312,8 @@ Result<uint64_t> Machine::attach_root_disk() {
 
 // Its transport is the first, as its slot is.
 void Machine::release_root_disk(std::function<void(const Status&)> done) {
+    idle_memory_->wake();
+    root_disk_changes_ = true;
     transports_.front()->quiesce([this, done = std::move(done)] {
         const auto& slot = disks_.front();
         auto* const disk = dynamic_cast<imagefs::LayeredDisk*>(slot->backend());
@@ -288,13 +325,14 @@ void Machine::release_root_disk(std::function<void(const Status&)> done) {
             transports_.front()->resume();
         }
         loop_.post([this, done, status] {
-            root_disk_released_ = status.has_value();
+            root_disk_released_ = root_disk_changes_ = status.has_value();
             done(status);
         });
     });
 }
 
 void Machine::replace_root_disk(control::Disk fds, std::function<void(const Status&)> done) {
+    idle_memory_->wake();
     imagefs::DiskFiles files;
     files.index = std::move(fds.index);
     files.layers = std::move(fds.layers);
@@ -310,7 +348,7 @@ void Machine::replace_root_disk(control::Disk fds, std::function<void(const Stat
         const Status status = disks_.front()->attach(std::move(*shared));
         if (status) transports_.front()->resume();
         loop_.post([this, done, status] {
-            root_disk_released_ = !status;
+            root_disk_released_ = root_disk_changes_ = !status;
             done(status);
         });
     });
@@ -318,6 +356,7 @@ void Machine::replace_root_disk(control::Disk fds, std::function<void(const Stat
 
 // Not by Vm::pause(): a vCPU may wait for this loop to reset a device before it can be parked.
 void Machine::pause(std::function<void(const Status&)> done) {
+    idle_memory_->wake();
     if (on_paused_) return done(Error{ErrorCode::kConflict, "it is being paused already"});
     if (auto status = vm_->request_pause(); !status) return done(status);
     on_paused_ = std::move(done);
@@ -335,6 +374,7 @@ void Machine::await_pause() {
 }
 
 Status Machine::resume() {
+    idle_memory_->wake();
     pause_timer_.reset();
     if (on_paused_)
         std::exchange(on_paused_, nullptr)(Error{ErrorCode::kConflict, "it was resumed meanwhile"});

@@ -19,6 +19,7 @@
 #include "devices/virtio_vsock/virtio_vsock.h"
 #include "monitor/config.h"
 #include "monitor/container.h"
+#include "monitor/idle_memory.h"
 #include "monitor/snapshot_writer.h"
 #include "monitor/timeline.h"
 #include "vmm/snapshot/page_runs.h"
@@ -77,6 +78,7 @@ class Machine final : public ContainerHost {
     void pause(std::function<void(const Status&)> done) override;
     [[nodiscard]] Status resume() override;
     void save(control::Snapshot files, std::string container_state, SaveSteps steps) override;
+    void rest_when_idle() override { idle_memory_->watch(); }
     [[nodiscard]] const std::string& container_state() const override { return container_state_; }
     [[nodiscard]] std::map<std::string, uint64_t> statistics() const override;
     [[nodiscard]] uint64_t free_page_reports() const override;
@@ -87,6 +89,8 @@ class Machine final : public ContainerHost {
   private:
     Machine(EventLoop& loop, const MonitorConfig& config) : loop_(loop), config_(config) {}
 
+    [[nodiscard]] static Result<std::unique_ptr<Machine>> restore_or_boot(
+        EventLoop& loop, const MonitorConfig& config, Timeline& timeline, const Kvm& kvm);
     enum class Origin : uint8_t { kKernel, kSnapshot };
     [[nodiscard]] static Result<std::unique_ptr<Machine>> build(EventLoop& loop,
                                                                 const MonitorConfig& config,
@@ -110,6 +114,8 @@ class Machine final : public ContainerHost {
     [[nodiscard]] Status start_writing(Gathered& gathered);
     void close_root_disk();
     void await_pause();
+    void make_idle_memory(Fd pagemap);
+    [[nodiscard]] bool may_rest() const;
 
     EventLoop& loop_;
     const MonitorConfig& config_;
@@ -129,6 +135,8 @@ class Machine final : public ContainerHost {
     std::map<std::string, uint64_t> counts_before_;
     std::string container_state_;      // of the snapshot that this machine comes from
     bool root_disk_released_ = false;  // its transport stays quiet
+    bool root_disk_changes_ = false;   // from its release to its replacement
+    std::unique_ptr<IdleMemory> idle_memory_;
 
     mutable Mutex fault_mutex_;
     std::string last_fault_ DRUPE_GUARDED_BY(fault_mutex_);

@@ -38,6 +38,7 @@ struct Machine::Gathered {
 
 void Machine::save(control::Snapshot files, std::string container_state, SaveSteps steps) {
     DRUPE_CHECK(writer_ == nullptr);
+    idle_memory_->wake();
     auto gathered = std::make_shared<Gathered>();
     gathered->files = std::move(files);
     gathered->steps = std::move(steps);

@@ -31,6 +31,8 @@ class Renumbering {
         fds_.push_back({fd, target});
         fd = target;
     }
+    /// The number that the next one will have.
+    [[nodiscard]] int next() const { return kFirstInheritedFd + static_cast<int>(fds_.size()); }
     [[nodiscard]] std::vector<confine::InheritedFd> take() { return std::move(fds_); }
 
   private:
@@ -162,6 +164,7 @@ class JailLauncher final : public MonitorLauncher {
             spec.memory_max_bytes == 0 || ::faccessat(cgroup, "memory.swap.max", F_OK, 0) != 0;
         Renumbering numbers;
         for_each_descriptor(config, [&](int& fd) { numbers.use(fd); });
+        config.own_process_fd = numbers.next() + 1;  // behind the configuration's
         TRY_ASSIGN(const Fd config_file, write_config(config));
         int config_fd = config_file.get();
         numbers.use(config_fd);
@@ -174,6 +177,7 @@ class JailLauncher final : public MonitorLauncher {
         jail.fds.push_back({null.get(), STDIN_FILENO});
         jail.fds.push_back({log, STDOUT_FILENO});
         jail.fds.push_back({log, STDERR_FILENO});
+        jail.own_process_fd = config.own_process_fd;
         jail.uid = spec.uid;
         jail.gid = spec.uid;
         jail.cgroup_fd = cgroup;

@@ -124,6 +124,7 @@ class FakeHost final : public ContainerHost {
         on_written = std::move(steps.on_written);
         if (!writes_on) on_written(ok());
     }
+    void rest_when_idle() override { ++may_rest; }
     const std::string& container_state() const override { return restored_state; }
     std::map<std::string, uint64_t> statistics() const override { return {{"exits", 7}}; }
     uint64_t free_page_reports() const override {
@@ -136,6 +137,7 @@ class FakeHost final : public ContainerHost {
 
     std::string output;
     int disks_attached = 0;
+    int may_rest = 0;
     std::string disk_calls;
     std::string vcpu_calls;
     Status release_result = ok();

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/fd.h"
+#include "devices/virtio/mmio_transport.h"
+#include "devices/virtio_vsock/virtio_vsock.h"
+#include "vmm/memory/folded_pages.h"
+#include "vmm/vm.h"
+
+namespace drupe {
+
+/// Gives memory back while a machine has nothing to do: of the pages that it has changed only the
+/// differences are kept (FoldedPages). Whoever needs it next gets it back first: the guest, whose
+/// CPUs go on waiting for interrupts until one of them needs RAM, a host end of a stream, or an
+/// order, of which Machine tells by wake().
+///
+///     awake -> pausing -> quieting -> folded -> awake
+///
+/// On the main loop's thread, but for memory_wanted().
+class IdleMemory {
+  public:
+    /// A machine has nothing to do if its CPUs have used less of this time than a fiftieth.
+    static constexpr std::chrono::seconds kIdle{2};
+    /// A machine that isn't idle after all, or soon isn't any more, is looked at after twice the
+    /// time, up to this.
+    static constexpr std::chrono::seconds kLongestWait{16};
+    /// What a guest does now and then, by a timer of its own, is soon done: in an instant, and once
+    /// more within a second.
+    static constexpr std::chrono::milliseconds kShortWork{1200};
+    static constexpr std::chrono::seconds kWorthIt{1};
+    /// Of more changed pages none is folded: it would keep the machine standing still for too long.
+    static constexpr size_t kMaxPages = 4096;
+
+    struct Parts {
+        EventLoop& loop;
+        Vm& vm;
+        const std::vector<std::shared_ptr<virtio::MmioTransport>>& transports;
+        vsock::VsockDevice& vsock;
+        /// Nobody else has paused the machine for a moment, or made a device quiet.
+        std::function<bool()> may_rest;
+    };
+    /// ranges: RAM that is mapped from a snapshot's file. pagemap: this process's, or none: then
+    /// nothing is ever folded.
+    IdleMemory(Parts parts, std::vector<GuestMemory::Range> ranges, Fd pagemap);
+
+    /// From now on.
+    void watch();
+    /// All is as if it had never been folded, and its devices work. Before anything else is done
+    /// with the machine.
+    void wake();
+    /// VmHooks::on_memory_wanted.
+    void memory_wanted();
+
+  private:
+    enum class State : uint8_t { kAwake, kPausing, kQuieting, kFolded };
+
+    void look_after(std::chrono::nanoseconds delay);
+    void look_later();
+    void look();
+    void await_pause(int polls);
+    void quiesce();
+    void fold();
+    void go_on();
+    void return_memory();
+
+    const Parts parts_;
+    const std::vector<GuestMemory::Range> ranges_;
+    Fd pagemap_;
+    FoldedPages folded_;
+    std::vector<uint64_t> pages_;  // to be folded
+    State state_ = State::kAwake;
+    bool was_paused_ = false;  // by somebody else, for longer
+    uint64_t attempt_ = 0;     // which devices that become quiet belong to
+    size_t not_quiet_ = 0;
+    uint64_t folded_at_ns_ = 0;
+    uint64_t looked_at_ns_ = 0;
+    std::chrono::nanoseconds used_before_{0};
+    std::chrono::nanoseconds wait_ = kIdle;
+    EventLoop::Watch timer_;
+};
+
+}  // namespace drupe
