@@ -30,14 +30,11 @@ using std::chrono::nanoseconds;
 
 }  // namespace
 
-IdleMemory::IdleMemory(Parts parts, std::vector<GuestMemory::Range> ranges, Fd pagemap)
-    : parts_(std::move(parts)),
-      ranges_(std::move(ranges)),
-      pagemap_(std::move(pagemap)),
-      folded_(parts_.vm.memory()) {}
+IdleMemory::IdleMemory(Parts parts, FoldedMemory memory, Fd pagemap)
+    : parts_(std::move(parts)), memory_(std::move(memory)), pagemap_(std::move(pagemap)) {}
 
 void IdleMemory::watch() {
-    if (pagemap_.valid() && !ranges_.empty() && !timer_) look_after(kIdle);
+    if (pagemap_.valid() && memory_.possible() && !timer_) look_after(kIdle);
 }
 
 void IdleMemory::look_after(nanoseconds delay) {
@@ -56,14 +53,8 @@ void IdleMemory::look() {
         std::max<nanoseconds>(nanoseconds(parts_.loop.now_ns() - looked_at_ns_), kIdle);
     const bool busy = parts_.vm.cpu_time() - used_before_ > since / kIdleShare;
     if (busy || !parts_.may_rest()) return look_after(kIdle);
-    auto pages = own_pages(parts_.vm.memory(), ranges_, pagemap_.get(), kMaxPages);
-    if (!pages) {
-        log(LogLevel::kWarn, "which memory is idle: {}", pages.error().message);
-        pagemap_.reset();
-        return;
-    }
-    if (!pages.value() || pages.value()->empty()) return look_later();
-    pages_ = *std::move(pages).value();
+    const auto pages = own_pages(parts_.vm.memory(), pagemap_.get(), kMaxPages);
+    if (pages && !pages.value()) return look_later();
     was_paused_ = parts_.vm.paused();
     if (!was_paused_ && !parts_.vm.request_pause()) return;  // it has stopped
     state_ = State::kPausing;
@@ -98,21 +89,28 @@ void IdleMemory::quiesce() {
 }
 
 void IdleMemory::fold() {
-    folded_.fold(pages_);
-    pages_ = {};
-    if (const auto status = parts_.vm.withhold_memory(); !status) {
-        folded_.unfold();
-        log(LogLevel::kWarn, "idle memory: {}", status.error().message);
+    if (const auto taken = take_memory(); !taken) {
+        log(LogLevel::kDebug, "idle memory: {}", taken.error().message);
         go_on();
         return look_later();
     }
     state_ = State::kFolded;
     folded_at_ns_ = parts_.loop.now_ns();
-    log(LogLevel::kDebug, "idle: {} pages folded into {} bytes", folded_.count(), folded_.bytes());
+    log(LogLevel::kDebug, "idle: {} pages differ, in {} bytes", memory_.count(), memory_.bytes());
     parts_.vsock.watch_for_work([this] { wake(); });
     if (!was_paused_) (void)parts_.vm.resume();
     ::malloc_trim(0);
     give_unused_stack_back();
+}
+
+/// With the vCPUs paused and every device quiet.
+Status IdleMemory::take_memory() {
+    TRY_ASSIGN(const auto pages, own_pages(parts_.vm.memory(), pagemap_.get(), kMaxPages));
+    if (!pages) return Error{ErrorCode::kLimit, "it has too many pages of its own"};
+    TRY(memory_.fold(*pages));
+    auto taken = parts_.vm.withhold_memory();
+    if (!taken) memory_.forget();
+    return taken;
 }
 
 void IdleMemory::memory_wanted() {
@@ -150,7 +148,7 @@ void IdleMemory::go_on() {
 void IdleMemory::return_memory() {
     // No vCPU can wait for this loop: it would need RAM to get that far.
     if (!was_paused_ && !parts_.vm.pause()) return;  // it has stopped
-    const auto returned = parts_.vm.return_memory([this] { folded_.unfold(); });
+    const auto returned = parts_.vm.return_memory([this] { return memory_.unfold(); });
     if (!returned)
         return parts_.vm.request_stop({StopReason::kHostError, returned.error().message});
     // What KVM wanted to tell of the time while RAM was away, it tells once more. A guest without

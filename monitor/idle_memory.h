@@ -11,13 +11,13 @@
 #include "base/fd.h"
 #include "devices/virtio/mmio_transport.h"
 #include "devices/virtio_vsock/virtio_vsock.h"
-#include "vmm/memory/folded_pages.h"
+#include "vmm/snapshot/folded_memory.h"
 #include "vmm/vm.h"
 
 namespace drupe {
 
-/// Gives memory back while a machine has nothing to do: of the pages that it has changed only the
-/// differences are kept (FoldedPages). Whoever needs it next gets it back first: the guest, whose
+/// Takes RAM away while a machine has nothing to do: what differs from its snapshot's file is kept
+/// (FoldedMemory). Whoever needs it next gets it back first: the guest, whose
 /// CPUs go on waiting for interrupts until one of them needs RAM, a host end of a stream, or an
 /// order, of which Machine tells by wake().
 ///
@@ -35,7 +35,7 @@ class IdleMemory {
     /// more within a second.
     static constexpr std::chrono::milliseconds kShortWork{1200};
     static constexpr std::chrono::seconds kWorthIt{1};
-    /// Of more changed pages none is folded: it would keep the machine standing still for too long.
+    /// One that has more pages of its own keeps its RAM: it would stand still for too long.
     static constexpr size_t kMaxPages = 4096;
 
     struct Parts {
@@ -46,9 +46,9 @@ class IdleMemory {
         /// Nobody else has paused the machine for a moment, or made a device quiet.
         std::function<bool()> may_rest;
     };
-    /// ranges: RAM that is mapped from a snapshot's file. pagemap: this process's, or none: then
-    /// nothing is ever folded.
-    IdleMemory(Parts parts, std::vector<GuestMemory::Range> ranges, Fd pagemap);
+    /// memory: of a machine that goes on from a snapshot. pagemap: this process's, or none: then
+    /// RAM stays.
+    IdleMemory(Parts parts, FoldedMemory memory, Fd pagemap);
 
     /// From now on.
     void watch();
@@ -68,13 +68,12 @@ class IdleMemory {
     void quiesce();
     void fold();
     void go_on();
+    [[nodiscard]] Status take_memory();
     void return_memory();
 
     const Parts parts_;
-    const std::vector<GuestMemory::Range> ranges_;
+    FoldedMemory memory_;
     Fd pagemap_;
-    FoldedPages folded_;
-    std::vector<uint64_t> pages_;  // to be folded
     State state_ = State::kAwake;
     bool was_paused_ = false;  // by somebody else, for longer
     uint64_t attempt_ = 0;     // which devices that become quiet belong to

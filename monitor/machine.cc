@@ -18,7 +18,6 @@
 #include "monitor/snapshot_refused.h"
 #include "monitor/storage_limit.h"
 #include "vmm/panic_text.h"
-#include "vmm/snapshot/memory_file.h"
 
 namespace drupe {
 namespace {
@@ -219,8 +218,9 @@ Status Machine::set_vmgenid(const VmGenId& vmgenid) {
 
 void Machine::make_idle_memory(Fd pagemap) {
     IdleMemory::Parts parts{loop_, *vm_, transports_, *vsock_, [this] { return may_rest(); }};
-    idle_memory_ = std::make_unique<IdleMemory>(
-        std::move(parts), ranges_of(vm_->memory(), restored_runs_), std::move(pagemap));
+    FoldedMemory memory(vm_->memory(), std::move(restored_file_), restored_runs_);
+    idle_memory_ =
+        std::make_unique<IdleMemory>(std::move(parts), std::move(memory), std::move(pagemap));
 }
 
 bool Machine::may_rest() const {

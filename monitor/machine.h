@@ -128,6 +128,7 @@ class Machine final : public ContainerHost {
     std::shared_ptr<Serial> console_;     // null without --console
     std::optional<VmGenId> vmgenid_;      // of a guest whose device tree has it
     std::vector<PageRun> restored_runs_;  // RAM that a snapshot's memory file is mapped to
+    Fd restored_file_;                    // until idle_memory_ has it
     std::thread block_thread_;
     std::function<void(const Status&)> on_paused_;  // of a pause() that isn't done
     EventLoop::Watch pause_timer_;

@@ -115,7 +115,7 @@ bool Machine::prefetch_working_set() {
 /// In load_kernel()'s place.
 Status Machine::restore() {
     const Fd state(config_.restore.state_fd);
-    const Fd memory(config_.restore.memory_fd);
+    Fd memory(config_.restore.memory_fd);
     TRY_ASSIGN(const std::string file, read_all(state.get(), kMaxStateFileBytes));
     TRY_ASSIGN(const auto sections, decode_state_file(file));
     TRY_ASSIGN(const auto pages, find_section(sections, kMemorySection, kMemorySectionVersion));
@@ -125,6 +125,7 @@ Status Machine::restore() {
     }
     TRY(map_memory(vm_->memory(), memory.get(), runs));
     restored_runs_ = std::move(runs.runs);
+    restored_file_ = std::move(memory);
     TRY_ASSIGN(const auto machine, find_section(sections, kVmSection, kVmSectionVersion));
     TRY_ASSIGN(const VmState vm, decode_vm_state(machine));
     TRY(restore_vm(*vm_, vm));

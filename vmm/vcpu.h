@@ -52,12 +52,12 @@ class Vcpu {
     ~Vcpu() = default;
 
     struct Kicked {};
-    /// The guest needs RAM that can't be touched (GuestMemory::set_accessible()).
+    /// The guest needs RAM that isn't there (GuestMemory::take_away()).
     struct NoMemory {};
     /// In the guest until a kick or the end. After a Stop, don't call it again; after NoMemory when
     /// RAM is there again: what the guest did is tried anew.
     [[nodiscard]] std::variant<Kicked, NoMemory, Stop> run();
-    /// What NoMemory is when RAM could be touched.
+    /// What NoMemory is when RAM should be there.
     [[nodiscard]] Stop memory_error() const;
 
     /// Makes run() return soon. If run() may be in the guest, the caller also sends kick_signal()

@@ -328,18 +328,18 @@ Status Vm::withhold_memory() {
     const MutexLock lock(mutex_);
     if (state_ != State::kPausing || !all_parked())
         return Error{ErrorCode::kConflict, "the machine isn't paused"};
-    TRY(memory_.set_accessible(false));
+    TRY(memory_.take_away());
     memory_withheld_ = true;
     memory_wanted_ = false;
     return ok();
 }
 
-Status Vm::return_memory(const std::function<void()>& refill) {
+Status Vm::return_memory(const std::function<Status()>& refill) {
     const MutexLock lock(mutex_);
     if (state_ != State::kPausing || !all_parked())
         return Error{ErrorCode::kConflict, "the machine isn't paused"};
-    TRY(memory_.set_accessible(true));
-    refill();
+    TRY(memory_.give_back());
+    TRY(refill());
     memory_withheld_ = false;
     changed_.notify_all();
     return ok();

@@ -132,13 +132,13 @@ class Vm {
     [[nodiscard]] bool paused() const;
     [[nodiscard]] Status resume();
 
-    /// Of a paused machine: RAM can't be touched, by nobody. When it is resumed its vCPUs go on
-    /// only as far as they need none: those that wait for an interrupt go on waiting, and KVM goes
-    /// on with timers and interrupts.
+    /// Of a paused machine: RAM is gone (GuestMemory::take_away()). When the machine is resumed its
+    /// vCPUs go on only as far as they need none: those that wait for an interrupt go on waiting,
+    /// and KVM goes on with timers and interrupts.
     [[nodiscard]] Status withhold_memory();
-    /// Of a paused machine: RAM is there again. refill is called when it can be touched and before
-    /// a vCPU can.
-    [[nodiscard]] Status return_memory(const std::function<void()>& refill);
+    /// Of a paused machine: RAM is there again. refill is called with fresh RAM, before a vCPU can
+    /// touch it. After an error the machine is of no use: RAM may not be what it was.
+    [[nodiscard]] Status return_memory(const std::function<Status()>& refill);
     /// Of a paused machine: whether each vCPU waits for an interrupt, or for another one to start
     /// it.
     [[nodiscard]] Result<bool> halted() const;

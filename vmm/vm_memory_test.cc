@@ -27,9 +27,12 @@ TEST(VmMemoryTest, WithoutMemoryAGuestStandsStillUntilItIsThereAgain) {
     guest.load(reporter());
     guest.start({}, [&wanted] { ++wanted; });
     EXPECT_FALSE(guest.vm().withhold_memory()) << "it runs";
+    const auto all = guest.vm().memory().slice(0, guest.vm().memory().total_size());
+    std::vector<std::byte> content(all->size());
     for (uint32_t round = 1; round <= 20; ++round) {
         ASSERT_TRUE(guest.port->wait_for(guest.port->count() + 1));
         ASSERT_TRUE(guest.vm().pause());
+        all->copy_to(content);
         ASSERT_TRUE(guest.vm().withhold_memory());
         const size_t before = guest.port->count();
         ASSERT_TRUE(guest.vm().resume());
@@ -37,14 +40,17 @@ TEST(VmMemoryTest, WithoutMemoryAGuestStandsStillUntilItIsThereAgain) {
         ASSERT_EQ(wanted, static_cast<int>(round));
         ASSERT_TRUE(guest.vm().pause()) << "who waits for memory is as good as paused";
         EXPECT_LE(guest.port->count(), before + 1);  // the access that was under way
-        ASSERT_TRUE(guest.vm().return_memory(
-            [&] { EXPECT_TRUE(guest.vm().memory().write(kPlace, round)); }));
+        ASSERT_TRUE(guest.vm().return_memory([&] {
+            all->copy_from(content);
+            EXPECT_TRUE(guest.vm().memory().write(kPlace, round));
+            return ok();
+        }));
         ASSERT_TRUE(guest.vm().resume());
         ASSERT_TRUE(guest.port->wait_for(before + 3));
         EXPECT_EQ(guest.port->accesses().at(before + 2).value, round);
     }
     EXPECT_FALSE(guest.vm().stopped());
-    EXPECT_FALSE(guest.vm().return_memory([] {}));
+    EXPECT_FALSE(guest.vm().return_memory([] { return ok(); }));
 }
 
 TEST(VmMemoryTest, AGuestWithoutMemoryCanBeStopped) {
@@ -66,7 +72,7 @@ TEST(VmMemoryTest, MemoryThatNobodyWithheldAndThatIsntThereStopsTheMachine) {
     guest.start();
     ASSERT_TRUE(guest.port->wait_for(1));
     ASSERT_TRUE(guest.vm().pause());
-    ASSERT_TRUE(guest.vm().memory().set_accessible(false));
+    ASSERT_TRUE(guest.vm().memory().take_away());
     ASSERT_TRUE(guest.vm().resume());
     const Stop stop = guest.wait();
     EXPECT_EQ(stop.reason, StopReason::kHostError);

@@ -20,15 +20,13 @@ constexpr const char* kSleeps = "touch /ready; while :; do sleep 100000 & wait; 
 /// A copy changes 240 pages before it sleeps, few of them much.
 constexpr int kFoldedKib = 500;
 
-/// Whether its RAM can't be touched at present.
+/// Whether its RAM isn't there at present: nothing of a snapshot's file is mapped.
 bool is_folded(const std::string& container) {
     const std::string pid = trim(drupe({"inspect", "-f", "{{.State.Pid}}", container}).out);
     std::ifstream maps("/proc/" + pid + "/maps");
-    for (std::string line; std::getline(maps, line);)
-        if (line.find(" ---p ") != std::string::npos &&
-            line.find("/snapshots/") != std::string::npos)
-            return true;
-    return false;
+    const std::string all(std::istreambuf_iterator<char>(maps), {});
+    EXPECT_FALSE(all.empty()) << "no process " << pid;
+    return all.find("/snapshots/") == std::string::npos;
 }
 
 /// What its monitor, with its machine's RAM, has for itself.

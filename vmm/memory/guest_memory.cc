@@ -11,11 +11,11 @@ namespace {
 
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kHugePage = 2ULL << 20;
+constexpr int kFresh = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
 /// An anonymous mapping at a multiple of 2 MiB, so that guest and host huge pages line up.
 Result<std::byte*> map_aligned(uint64_t size) {
-    void* reserved = ::mmap(nullptr, size + kHugePage, PROT_NONE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* reserved = ::mmap(nullptr, size + kHugePage, PROT_NONE, kFresh, -1, 0);
     if (reserved == MAP_FAILED)
         return os_error("map " + std::to_string(size) + " bytes of guest RAM");
     auto* const start = static_cast<std::byte*>(reserved);
@@ -28,10 +28,16 @@ Result<std::byte*> map_aligned(uint64_t size) {
         ::munmap(aligned, size);
         return error;
     }
-    // Both are advice: a host without huge pages works, only slower.
-    (void)::madvise(aligned, size, MADV_HUGEPAGE);
-    (void)::madvise(aligned, size, MADV_DONTDUMP);
     return aligned;
+}
+
+/// A host without huge pages works, only slower.
+void advise_fresh(const MemoryRegion& region) {
+    (void)::madvise(region.host, region.size, MADV_HUGEPAGE);
+    (void)::madvise(region.host, region.size, MADV_DONTDUMP);
+    // The first 2 MiB hold boot structures in a few pages: a huge page would be nearly all waste.
+    if (region.guest_address == 0)
+        (void)::madvise(region.host, std::min(region.size, kHugePage), MADV_NOHUGEPAGE);
 }
 
 }  // namespace
@@ -62,11 +68,8 @@ Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges) {
         }
         end = range.guest_address + range.size;
         TRY_ASSIGN(std::byte * host, map_aligned(range.size));
-        // The first 2 MiB hold boot structures in a few pages: a huge page would be nearly all
-        // waste.
-        if (range.guest_address == 0)
-            (void)::madvise(host, std::min(range.size, kHugePage), MADV_NOHUGEPAGE);
         memory.regions_.push_back({range.guest_address, range.size, host});
+        advise_fresh(memory.regions_.back());
     }
     if (memory.regions_.empty()) return Error{ErrorCode::kInvalid, "a guest needs RAM"};
     return memory;
@@ -104,6 +107,16 @@ std::optional<GuestSlice> GuestMemory::slice(uint64_t address, uint64_t size) co
     return std::nullopt;
 }
 
+GuestSlice GuestMemory::page(uint64_t number) const {
+    uint64_t offset = number * kPage;
+    for (const MemoryRegion& region : regions_) {
+        if (offset < region.size) return {region.host + offset, kPage};
+        offset -= region.size;
+    }
+    DRUPE_CHECK(number < total_size() / kPage);
+    return {};
+}
+
 Status GuestMemory::map_private(uint64_t address, uint64_t size, int fd, uint64_t offset) const {
     const std::optional<GuestSlice> range = slice(address, size);
     if (!range || size == 0 || (address | size | offset) % kPage != 0)
@@ -133,11 +146,21 @@ void GuestMemory::will_write(uint64_t address, uint64_t size) const {
     advise(address, size, MADV_POPULATE_WRITE);  // Linux 5.14
 }
 
-Status GuestMemory::set_accessible(bool accessible) const {
-    const int protection = accessible ? PROT_READ | PROT_WRITE : PROT_NONE;
-    for (const MemoryRegion& region : regions_)
-        if (::mprotect(region.host, region.size, protection) < 0)
-            return os_error(accessible ? "give guest RAM back" : "take guest RAM away");
+Status GuestMemory::take_away() const {
+    for (const MemoryRegion& region : regions_) {
+        if (::mmap(region.host, region.size, PROT_NONE, kFresh | MAP_FIXED, -1, 0) == MAP_FAILED)
+            return os_error("take guest RAM away");
+    }
+    return ok();
+}
+
+Status GuestMemory::give_back() const {
+    for (const MemoryRegion& region : regions_) {
+        if (::mmap(region.host, region.size, PROT_READ | PROT_WRITE, kFresh | MAP_FIXED, -1, 0) ==
+            MAP_FAILED)
+            return os_error("give guest RAM back");
+        advise_fresh(region);
+    }
     return ok();
 }
 

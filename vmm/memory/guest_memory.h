@@ -134,6 +134,10 @@ class GuestMemory {
     /// A size of 0 is a valid, empty slice if the address is inside RAM.
     [[nodiscard]] std::optional<GuestSlice> slice(uint64_t address, uint64_t size) const;
 
+    /// A page by its number, counted from 0 through all of RAM, without gaps. DRUPE_CHECK: it is
+    /// there.
+    [[nodiscard]] GuestSlice page(uint64_t number) const;
+
     template <class T>
     [[nodiscard]] std::optional<T> read(uint64_t address) const {
         const auto range = slice(address, sizeof(T));
@@ -161,9 +165,12 @@ class GuestMemory {
     /// Pages that nobody has written to yet are made this memory's own now. Advice.
     void will_write(uint64_t address, uint64_t size) const;
 
-    /// Whether RAM can be touched at all. Without, a guest's access has KVM_RUN fail (EFAULT), one
-    /// by a system call has that fail, and one of this process's is SIGSEGV.
-    [[nodiscard]] Status set_accessible(bool accessible) const;
+    /// RAM is gone, with its content and what the host kept for it; its addresses aren't used for
+    /// anything else. A guest's access has KVM_RUN fail (EFAULT), one by a system call has that
+    /// fail, and one of this process's is SIGSEGV.
+    [[nodiscard]] Status take_away() const;
+    /// RAM is there, as create() makes it.
+    [[nodiscard]] Status give_back() const;
 
     [[nodiscard]] std::span<const MemoryRegion> regions() const { return regions_; }
     [[nodiscard]] uint64_t total_size() const;

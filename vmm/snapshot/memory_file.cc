@@ -242,18 +242,6 @@ Status map_memory(const GuestMemory& memory, int fd, const MemoryPages& pages) {
     return ok();
 }
 
-std::vector<GuestMemory::Range> ranges_of(const GuestMemory& memory,
-                                          const std::vector<PageRun>& runs) {
-    std::vector<GuestMemory::Range> ranges;
-    for (const PageRun& run : runs) {
-        (void)for_pieces(memory, run, [&](uint64_t address, uint64_t size, uint64_t) -> Status {
-            ranges.push_back({address, size});
-            return ok();
-        });
-    }
-    return ranges;
-}
-
 void prefetch(const GuestMemory& memory, const WorkingSet& set) {
     if (set.total != memory.total_size() / kPage) return;
     const auto each = [&memory](const std::vector<PageRun>& runs, const auto& prepare) {

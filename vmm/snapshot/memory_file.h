@@ -23,10 +23,6 @@ namespace drupe {
 /// as long as the machine lives (GuestMemory::map_private()).
 [[nodiscard]] Status map_memory(const GuestMemory& memory, int fd, const MemoryPages& pages);
 
-/// Where these pages are in RAM.
-[[nodiscard]] std::vector<GuestMemory::Range> ranges_of(const GuestMemory& memory,
-                                                        const std::vector<PageRun>& runs);
-
 /// Has the pages there before the guest asks for them, one by one: those to be written are copied
 /// now, the others are read from the disk in the background. After map_memory(), before the guest
 /// runs. Copies no more than kMaxPrefetchBytes. Advice: what can't be done is left to page faults.
