@@ -42,6 +42,7 @@ class ManualLoop final : public EventLoop {
         for (const auto& [fd, callback] : readers_) wanted[fd] |= POLLIN;
         for (const auto& [fd, callback] : writers_) wanted[fd] |= POLLOUT;
         std::vector<pollfd> fds;
+        fds.reserve(wanted.size());
         for (const auto& [fd, events] : wanted) fds.push_back({fd, events, 0});
         if (::poll(fds.data(), fds.size(), 0) <= 0) return calls;
         for (const pollfd& ready : fds) {
