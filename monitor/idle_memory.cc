@@ -1,9 +1,11 @@
 #include "monitor/idle_memory.h"
 
+#include <asm/kvm_para.h>
 #include <malloc.h>
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "base/log.h"
@@ -14,6 +16,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kPoll{1};
 constexpr int kMaxPolls = 50;
+constexpr std::chrono::milliseconds kQuietLimit{50};
 constexpr int kIdleShare = 50;
 
 using std::chrono::nanoseconds;
@@ -34,7 +37,10 @@ IdleMemory::IdleMemory(Parts parts, FoldedMemory memory, Fd pagemap)
     : parts_(std::move(parts)), memory_(std::move(memory)), pagemap_(std::move(pagemap)) {}
 
 void IdleMemory::watch() {
-    if (pagemap_.valid() && memory_.possible() && !timer_) look_after(kIdle);
+    // Before Linux 5.16 (of which this attribute tells) KVM goes on writing steal time to pages
+    // that RAM had before: other CPUs would believe that a TLB was flushed.
+    const bool safe = parts_.vm.config().vcpus == 1 || parts_.vm.vcpu(0).kvm().has_tsc_offset();
+    if (pagemap_.valid() && memory_.possible() && safe && !timer_) look_after(kIdle);
 }
 
 void IdleMemory::look_after(nanoseconds delay) {
@@ -55,6 +61,7 @@ void IdleMemory::look() {
     if (busy || !parts_.may_rest()) return look_after(kIdle);
     const auto pages = own_pages(parts_.vm.memory(), pagemap_.get(), kMaxPages);
     if (pages && !pages.value()) return look_later();
+    if (pages) memory_.prepare(*pages.value());
     was_paused_ = parts_.vm.paused();
     if (!was_paused_ && !parts_.vm.request_pause()) return;  // it has stopped
     state_ = State::kPausing;
@@ -72,8 +79,7 @@ void IdleMemory::await_pause(int polls) {
         const auto halted = parts_.vm.halted();
         if (was_paused_ || (halted && halted.value())) return quiesce();
     }
-    go_on();
-    look_later();
+    not_now("its CPUs are busy");
 }
 
 void IdleMemory::quiesce() {
@@ -86,16 +92,25 @@ void IdleMemory::quiesce() {
             });
         });
     }
+    // A request may take long, and the guest stands still.
+    timer_ = parts_.loop.after(kQuietLimit, [this] { not_now("a device is busy"); });
 }
 
 void IdleMemory::fold() {
-    if (const auto taken = take_memory(); !taken) {
-        log(LogLevel::kDebug, "idle memory: {}", taken.error().message);
-        go_on();
-        return look_later();
-    }
-    state_ = State::kFolded;
+    const bool asked = std::ranges::any_of(
+        parts_.transports, &virtio::MmioTransport::kicked,
+        [](const auto& transport) -> const virtio::MmioTransport& { return *transport; });
+    if (asked || !parts_.may_rest()) return not_now("there is something to do");
+    const auto pages = own_pages(parts_.vm.memory(), pagemap_.get(), kMaxPages);
+    if (!pages) return not_now(pages.error().message);
+    if (!pages.value()) return not_now("it has too many pages of its own");
+    if (const auto noted = memory_.fold(*pages.value()); !noted)
+        return not_now(noted.error().message);
+    state_ = State::kFolded;  // if it fails half-way, too
     folded_at_ns_ = parts_.loop.now_ns();
+    if (const auto taken = parts_.vm.withhold_memory(); !taken)
+        return not_now(taken.error().message);
+    timer_.reset();
     log(LogLevel::kDebug, "idle: {} pages differ, in {} bytes", memory_.count(), memory_.bytes());
     parts_.vsock.watch_for_work([this] { wake(); });
     if (!was_paused_) (void)parts_.vm.resume();
@@ -103,21 +118,16 @@ void IdleMemory::fold() {
     give_unused_stack_back();
 }
 
-/// With the vCPUs paused and every device quiet.
-Status IdleMemory::take_memory() {
-    TRY_ASSIGN(const auto pages, own_pages(parts_.vm.memory(), pagemap_.get(), kMaxPages));
-    if (!pages) return Error{ErrorCode::kLimit, "it has too many pages of its own"};
-    TRY(memory_.fold(*pages));
-    auto taken = parts_.vm.withhold_memory();
-    if (!taken) memory_.forget();
-    return taken;
+void IdleMemory::not_now(const std::string& why) {
+    log(LogLevel::kDebug, "idle memory: {}", why);
+    if (go_on()) look_later();
 }
 
 void IdleMemory::memory_wanted() {
     parts_.loop.post([this] {
         if (state_ != State::kFolded) return;
         const nanoseconds lasted(parts_.loop.now_ns() - folded_at_ns_);
-        go_on();
+        if (!go_on()) return;
         if (lasted < kWorthIt) return look_later();
         wait_ = kIdle;
         look_after(kShortWork);
@@ -125,16 +135,20 @@ void IdleMemory::memory_wanted() {
 }
 
 void IdleMemory::wake() {
-    if (state_ == State::kAwake) return;
-    go_on();
+    if (state_ == State::kAwake || state_ == State::kLost) return;
+    if (!go_on()) return;
     wait_ = kIdle;
     look_after(kIdle);
 }
 
-/// From any state.
-void IdleMemory::go_on() {
-    if (state_ == State::kFolded) return_memory();
+/// From any state. False: RAM isn't there any more, the machine stops, and its devices stay quiet.
+bool IdleMemory::go_on() {
+    timer_.reset();
     ++attempt_;
+    if (state_ == State::kFolded && !return_memory()) {
+        state_ = State::kLost;
+        return false;
+    }
     if (std::exchange(state_, State::kAwake) != State::kPausing) {
         for (const auto& transport : parts_.transports) {
             // Those of this loop at once, and all behind what quiesce() has posted.
@@ -143,18 +157,26 @@ void IdleMemory::go_on() {
         }
     }
     if (!was_paused_) (void)parts_.vm.resume();  // fails if it has stopped
+    return true;
 }
 
-void IdleMemory::return_memory() {
+bool IdleMemory::return_memory() {
     // No vCPU can wait for this loop: it would need RAM to get that far.
-    if (!was_paused_ && !parts_.vm.pause()) return;  // it has stopped
+    if (!was_paused_ && !parts_.vm.pause()) return false;  // it has stopped
     const auto returned = parts_.vm.return_memory([this] { return memory_.unfold(); });
-    if (!returned)
-        return parts_.vm.request_stop({StopReason::kHostError, returned.error().message});
-    // What KVM wanted to tell of the time while RAM was away, it tells once more. A guest without
-    // its clock needn't hear.
-    for (uint32_t cpu = 0; cpu < parts_.vm.config().vcpus; ++cpu)
-        (void)parts_.vm.vcpu(cpu).kvm().kvmclock_ctrl();
+    if (!returned) {
+        parts_.vm.request_stop({StopReason::kHostError, returned.error().message});
+        return false;
+    }
+    // What KVM wanted to tell the guest while RAM was away, it tells once more: of the time, and of
+    // pages that it has waited for (Documentation/virt/kvm/x86/msr.rst). Guests that asked for
+    // neither needn't hear.
+    for (uint32_t cpu = 0; cpu < parts_.vm.config().vcpus; ++cpu) {
+        const KvmVcpu& vcpu = parts_.vm.vcpu(cpu).kvm();
+        (void)vcpu.kvmclock_ctrl();
+        (void)vcpu.set_msrs(std::array{kvm_msr_entry{MSR_KVM_ASYNC_PF_ACK, 0, 1}});
+    }
+    return true;
 }
 
 }  // namespace drupe

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
+#include <string>
 #include <vector>
 
 #include "base/event_loop.h"
@@ -22,6 +22,8 @@ namespace drupe {
 /// order, of which Machine tells by wake().
 ///
 ///     awake -> pausing -> quieting -> folded -> awake
+///
+/// If RAM can't be brought back it is lost, and the machine stops.
 ///
 /// On the main loop's thread, but for memory_wanted().
 class IdleMemory {
@@ -59,7 +61,7 @@ class IdleMemory {
     void memory_wanted();
 
   private:
-    enum class State : uint8_t { kAwake, kPausing, kQuieting, kFolded };
+    enum class State : uint8_t { kAwake, kPausing, kQuieting, kFolded, kLost };
 
     void look_after(std::chrono::nanoseconds delay);
     void look_later();
@@ -67,9 +69,9 @@ class IdleMemory {
     void await_pause(int polls);
     void quiesce();
     void fold();
-    void go_on();
-    [[nodiscard]] Status take_memory();
-    void return_memory();
+    void not_now(const std::string& why);
+    [[nodiscard]] bool go_on();
+    [[nodiscard]] bool return_memory();
 
     const Parts parts_;
     FoldedMemory memory_;

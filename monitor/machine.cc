@@ -225,8 +225,8 @@ void Machine::make_idle_memory(Fd pagemap) {
 
 bool Machine::may_rest() const {
     // The console's interrupts come from the host, at any time.
-    return !on_paused_ && !root_disk_changes_ && writer_ == nullptr && console_ == nullptr &&
-           !disk_waits_for_room();
+    return !on_paused_ && !root_disk_changes_ && !saving_ && writer_ == nullptr &&
+           console_ == nullptr && !disk_waits_for_room();
 }
 
 Status Machine::listen_agent(const std::function<Status(Fd)>& accept) {

@@ -137,6 +137,7 @@ class Machine final : public ContainerHost {
     std::string container_state_;      // of the snapshot that this machine comes from
     bool root_disk_released_ = false;  // its transport stays quiet
     bool root_disk_changes_ = false;   // from its release to its replacement
+    bool saving_ = false;              // until writer_ is there, or it has failed
     std::unique_ptr<IdleMemory> idle_memory_;
 
     mutable Mutex fault_mutex_;

@@ -46,7 +46,9 @@ void Machine::save(control::Snapshot files, std::string container_state, SaveSte
     if (gathered->runs_a_workload)
         gathered->sections.push_back(
             {std::string(kContainerSection), kContainerSectionVersion, std::move(container_state)});
+    saving_ = true;
     pause([this, gathered](const Status& paused) {
+        saving_ = paused.has_value();
         if (!paused) return gathered->steps.on_captured(paused);
         gathered->devices_left = transports_.size();
         for (const auto& transport : transports_) {
@@ -66,6 +68,7 @@ void Machine::save(control::Snapshot files, std::string container_state, SaveSte
 void Machine::finish_save(Gathered& gathered) {
     const bool is_template = !gathered.runs_a_workload;  // it won't go on
     const Status captured = start_writing(gathered);
+    saving_ = false;
     for (const auto& transport : transports_) {
         if (transport == transports_.front() && root_disk_released_) continue;
         transport->loop().post([transport] { transport->resume(); });

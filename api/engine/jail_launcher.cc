@@ -48,6 +48,18 @@ Result<Fd> write_config(const MonitorConfig& config) {
     return file;
 }
 
+/// Whether KVM lets the processor walk a guest's page tables. Where it walks them itself, it would
+/// take RAM that is away for tables that are wrong.
+bool has_nested_paging() {
+    for (const char* parameter :
+         {"/sys/module/kvm_amd/parameters/npt", "/sys/module/kvm_intel/parameters/ept"}) {
+        const auto value = read_file(parameter, 16);
+        if (value && (value.value().starts_with('N') || value.value().starts_with('0')))
+            return false;
+    }
+    return true;
+}
+
 /// The monitors that this process has started, to be reaped when they have ended: whoever launched
 /// one, another launcher's user may see its end.
 class Children {
@@ -164,7 +176,8 @@ class JailLauncher final : public MonitorLauncher {
             spec.memory_max_bytes == 0 || ::faccessat(cgroup, "memory.swap.max", F_OK, 0) != 0;
         Renumbering numbers;
         for_each_descriptor(config, [&](int& fd) { numbers.use(fd); });
-        config.own_process_fd = numbers.next() + 1;  // behind the configuration's
+        if (has_nested_paging())
+            config.own_process_fd = numbers.next() + 1;  // behind the configuration's
         TRY_ASSIGN(const Fd config_file, write_config(config));
         int config_fd = config_file.get();
         numbers.use(config_fd);

@@ -314,6 +314,7 @@ void MmioTransport::reset_device() {
 }
 
 void MmioTransport::on_kick(size_t queue) {
+    if (quiet_) kicked_ = true;
     drain_eventfd(notify_fd(queue));
     if (active_ && !broken_ && !quiet_) device_->on_notify(queue);
 }

@@ -71,6 +71,9 @@ class MmioTransport final : public BusDevice, private DeviceHost {
     /// before goes first.
     void quiesce(std::function<void()> done);
     void resume();
+    /// The guest has rung a doorbell and nobody has looked at the queue since: resume() will. Any
+    /// thread, while it is quiet.
+    [[nodiscard]] bool kicked() const;
     /// Registers, ring positions and the device's own state; only when quiet.
     void save(Encoder& out) const;
     /// Into a new transport of the same kind of device. It is quiet afterwards: resume() starts it.
@@ -129,6 +132,7 @@ class MmioTransport final : public BusDevice, private DeviceHost {
     bool released_ DRUPE_GUARDED_BY(mutex_) = false;   // none waits any more
     std::atomic<uint32_t> interrupt_status_ = 0;
     std::atomic<uint32_t> generation_ = 0;
+    std::atomic<bool> kicked_ = false;  // while it was quiet
 
     // The loop's.
     bool active_ = false;  // between the device's activate() and reset()

@@ -1,7 +1,9 @@
 // The transport's pause and resume, save and restore.
 #include <linux/virtio_mmio.h>
+#include <poll.h>
 
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
 #include "devices/virtio/mmio_status.h"
@@ -26,11 +28,22 @@ void MmioTransport::quiesce(std::function<void()> done) {
 }
 
 void MmioTransport::resume() {
-    if (!std::exchange(quiet_, false) || !active_) return;
+    if (!std::exchange(quiet_, false)) return;
+    kicked_ = false;  // each queue is kicked below
+    if (!active_) return;
     device_->resume();
     kick_all();
     // An edge may have been lost with the machine that this state comes from.
     if (interrupt_status_.load() != 0) wiring_.interrupt->trigger();
+}
+
+bool MmioTransport::kicked() const {
+    std::vector<pollfd> doorbells;
+    doorbells.reserve(notify_.size());
+    for (const Fd& notify : notify_) doorbells.push_back({notify.get(), POLLIN, 0});
+    // In this order: who takes a ring out of the eventfd has noted it before.
+    const bool rung = ::poll(doorbells.data(), doorbells.size(), 0) > 0;
+    return rung || kicked_;
 }
 
 void MmioTransport::save(Encoder& out) const {

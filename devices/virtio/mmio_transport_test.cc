@@ -96,12 +96,16 @@ TEST_F(MmioTransportTest, ResumeGoesOnWithWhatCameMeanwhile) {
     settle();
     const std::array buffers{Buffer{driver->allocate(8), 8, true}};
     driver->add(buffers);
+    EXPECT_FALSE(transport->kicked());
     set(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    EXPECT_TRUE(transport->kicked());
     settle();
     EXPECT_FALSE(driver->take_used());
+    EXPECT_TRUE(transport->kicked()) << "its loop has taken the ring, and the device nothing";
     on_loop([&] { transport->resume(); });
     settle();
     EXPECT_TRUE(driver->take_used());
+    EXPECT_FALSE(transport->kicked());
 }
 
 TEST_F(MmioTransportTest, AnActivationOnItsWayIsInTheSavedState) {

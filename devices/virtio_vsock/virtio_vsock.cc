@@ -90,7 +90,7 @@ void VsockDevice::drop_watches() {
 }
 
 void VsockDevice::watch_for_work(const std::function<void()>& wake) {
-    DRUPE_CHECK(quiet_);
+    if (!quiet_) return;  // the guest has reset it
     for (const auto& [key, connection] : connections_) {
         if (connection->socket() < 0) continue;
         if (connection->wants_readable())

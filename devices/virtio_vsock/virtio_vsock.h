@@ -65,7 +65,7 @@ class VsockDevice final : public virtio::VirtioDevice {
                                  std::function<void(Status)> on_result);
 
     /// While it is quiet: calls wake, once or more, when a host end has something for the guest, or
-    /// takes what the guest sent before. Until resume().
+    /// takes what the guest sent before. Until resume(). Nothing if the guest has reset it.
     void watch_for_work(const std::function<void()>& wake);
 
     /// Ends every connection on both sides and tells the guest so (virtio 1.2, 5.10.6.7).

@@ -448,6 +448,14 @@ TEST_P(VsockTest, WhileItIsQuietAHostEndThatHasSomethingIsToldOf) {
     EXPECT_EQ(woken, 1) << "it works again";
 }
 
+TEST_P(VsockTest, AGuestThatResetsAQuietDeviceHasNothingToBeToldOf) {
+    guest.open(5000);
+    guest.device.quiesce([] {});
+    guest.device.reset();
+    guest.device.watch_for_work([] { FAIL(); });
+    EXPECT_EQ(guest.loop.watches(), 0U);
+}
+
 TEST_P(VsockTest, ARestoredDeviceTellsTheGuestThatItsConnectionsAreGone) {
     guest.open(5000);
     guest.device.quiesce([] {});

@@ -57,6 +57,7 @@ std::vector<Rule> make_rules() {
         {__NR_ioctl, kM, "save a snapshot", {is(1, KVM_GET_PIT2)}},
         {__NR_ioctl, kM, "save a snapshot", {is(1, KVM_GET_CLOCK)}},
         {__NR_ioctl, kM, "idle memory is back: the guest's clock", {is(1, KVM_KVMCLOCK_CTRL)}},
+        {__NR_ioctl, kM, "idle memory is back: page faults that ended", {is(1, KVM_SET_MSRS)}},
         {__NR_write, kAll, "eventfds (doorbells, interrupts, posted work), the log line, pipes"},
         {__NR_futex, kAll, "mutexes, condition variables, joining threads"},
 
@@ -122,6 +123,7 @@ std::vector<Rule> make_rules() {
         {__NR_madvise, kM, "idle memory is back", {is(2, MADV_NOHUGEPAGE)}},
         {__NR_madvise, kM, "idle memory is back", {is(2, MADV_DONTDUMP)}},
         {__NR_madvise, kAll, "free of other C libraries", {is(2, MADV_FREE)}},
+        {__NR_fadvise64, kM, "idle memory: read its file ahead", {is(3, POSIX_FADV_WILLNEED)}},
         {__NR_mincore, kM, "a snapshot: which pages of RAM were touched"},
         {__NR_getrandom, kM, "virtio-rng"},
         {__NR_sched_getaffinity, kAll, "malloc: how many arenas"},

@@ -1,6 +1,6 @@
 #include "vmm/snapshot/folded_memory.h"
 
-#include <sys/mman.h>
+#include <fcntl.h>
 
 #include <algorithm>
 #include <array>
@@ -39,38 +39,24 @@ bool pack(uint64_t page, const Words& content, const Words& beneath,
 
 }  // namespace
 
-/// The memory file as it would be mapped, without being it.
+/// The memory file as it is mapped. Pages are asked for in rising order.
 class FoldedMemory::Beneath {
   public:
-    [[nodiscard]] static Result<Beneath> map(int fd, uint64_t size,
-                                             const std::vector<PageRun>& runs) {
-        void* const bytes = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (bytes == MAP_FAILED) return os_error("map a memory file");
-        return Beneath(static_cast<const std::byte*>(bytes), size, runs);
-    }
-    Beneath(Beneath&& other) noexcept
-        : bytes_(std::exchange(other.bytes_, nullptr)), size_(other.size_), runs_(other.runs_) {}
-    Beneath& operator=(Beneath&&) = delete;
-    ~Beneath() {
-        if (bytes_ != nullptr) ::munmap(const_cast<std::byte*>(bytes_), size_);
-    }
+    Beneath(int fd, const std::vector<PageRun>& runs) : fd_(fd), runs_(runs) {}
 
-    /// What a page is that nobody has written to. Pages are asked for in rising order.
-    [[nodiscard]] Words page(uint64_t number) {
+    /// What a page is that nobody has written to.
+    [[nodiscard]] Result<Words> page(uint64_t number) {
         while (run_ < runs_.size() && runs_[run_].first + runs_[run_].count <= number) ++run_;
         Words words{};
-        if (run_ < runs_.size() && runs_[run_].first <= number)
-            std::copy_n(bytes_ + number * kPage, kPage,
-                        std::as_writable_bytes(std::span(words)).data());
+        if (run_ < runs_.size() && runs_[run_].first <= number) {
+            TRY(read_exact(fd_, std::as_writable_bytes(std::span(words)),
+                           static_cast<off_t>(number * kPage)));
+        }
         return words;
     }
 
   private:
-    Beneath(const std::byte* bytes, uint64_t size, const std::vector<PageRun>& runs)
-        : bytes_(bytes), size_(size), runs_(runs) {}
-
-    const std::byte* bytes_;
-    uint64_t size_;
+    const int fd_;
     const std::vector<PageRun>& runs_;
     size_t run_ = 0;
 };
@@ -80,11 +66,16 @@ FoldedMemory::FoldedMemory(const GuestMemory& memory, Fd file, std::vector<PageR
 
 Status FoldedMemory::fold(const std::vector<uint64_t>& pages) {
     forget();
-    TRY_ASSIGN(Beneath beneath, Beneath::map(file_.get(), memory_.total_size(), runs_));
+    Beneath beneath(file_.get(), runs_);
     for (const uint64_t number : pages) {
         Words content;
         memory_.page(number).copy_to(std::as_writable_bytes(std::span(content)));
-        if (pack(number, content, beneath.page(number), packed_)) ++count_;
+        const auto was = beneath.page(number);
+        if (!was) {
+            forget();
+            return was.error();
+        }
+        if (pack(number, content, was.value(), packed_)) ++count_;
         if (bytes() > pages.size() * kPage / 2) {
             forget();
             return Error{ErrorCode::kLimit, "most of what it has changed is its own"};
@@ -94,13 +85,35 @@ Status FoldedMemory::fold(const std::vector<uint64_t>& pages) {
     return ok();
 }
 
+/// Calls each(page, where its number of runs is).
+template <class Each>
+void FoldedMemory::for_each_packed(const Each& each) const {
+    for (auto at = packed_.begin(); at != packed_.end();) {
+        const uint64_t page = *at++;
+        each(page, at);
+        for (uint64_t runs = *at++; runs > 0; --runs)
+            at += 1 + static_cast<ptrdiff_t>(*at & UINT32_MAX);
+    }
+}
+
+/// The file's pages are often in nobody's memory: this machine has copies of them.
+void FoldedMemory::will_read(uint64_t page) const {
+    (void)::posix_fadvise(file_.get(), static_cast<off_t>(page * kPage), kPage,
+                          POSIX_FADV_WILLNEED);
+}
+
+void FoldedMemory::prepare(const std::vector<uint64_t>& pages) const {
+    for (const uint64_t page : pages) will_read(page);
+}
+
 Status FoldedMemory::unfold() {
+    for_each_packed([this](uint64_t page, auto) { will_read(page); });
     MemoryPages pages;
     pages.total = memory_.total_size() / kPage;
     pages.runs = runs_;
     TRY(map_memory(memory_, file_.get(), pages));
-    for (auto at = packed_.begin(); at != packed_.end();) {
-        const GuestSlice page = memory_.page(*at++);
+    for_each_packed([this](uint64_t number, auto at) {
+        const GuestSlice page = memory_.page(number);
         for (uint64_t runs = *at++; runs > 0; --runs) {
             const size_t first = *at >> 32;
             const size_t count = *at++ & UINT32_MAX;
@@ -108,7 +121,7 @@ Status FoldedMemory::unfold() {
             page.sub(first * sizeof(uint64_t), words.size())->copy_from(words);
             at += static_cast<ptrdiff_t>(count);
         }
-    }
+    });
     forget();
     return ok();
 }

@@ -26,6 +26,8 @@ class FoldedMemory {
 
     [[nodiscard]] bool possible() const { return file_.valid(); }
 
+    /// These pages will soon be folded: what lies beneath is read from the disk in the background.
+    void prepare(const std::vector<uint64_t>& pages) const;
     /// Notes in what these pages (own_pages(): all of them) differ from what lies beneath. The
     /// guest stands still and its devices are quiet, until unfold(). RAM isn't changed. kLimit if
     /// that is more than half of the pages: it isn't worth it.
@@ -40,6 +42,9 @@ class FoldedMemory {
 
   private:
     class Beneath;
+    template <class Each>
+    void for_each_packed(const Each& each) const;
+    void will_read(uint64_t page) const;
 
     const GuestMemory& memory_;
     Fd file_;

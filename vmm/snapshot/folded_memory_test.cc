@@ -142,10 +142,15 @@ TEST_F(FoldedMemoryTest, AFileOfManyRunsIsReadAnew) {
     EXPECT_EQ(content(), before);
 }
 
-TEST_F(FoldedMemoryTest, WithoutAFileNothingIsFolded) {
-    FoldedMemory folded(memory_, Fd(), {});
-    EXPECT_FALSE(folded.possible());
-    EXPECT_FALSE(folded.fold({}));
+TEST_F(FoldedMemoryTest, AFileThatCantBeReadIsAnErrorAndRamStays) {
+    EXPECT_FALSE(FoldedMemory(memory_, Fd(), {}).possible());
+    memory_.page(20).store(0, uint64_t{1});
+    const auto before = content();
+    auto deaf = open_file("/proc/self/fd/" + std::to_string(file_.get()), O_WRONLY);
+    FoldedMemory folded(memory_, std::move(deaf).value(), pages_.runs);
+    EXPECT_FALSE(folded.fold({20}));
+    EXPECT_EQ(folded.bytes(), 0U);
+    EXPECT_EQ(content(), before);
 }
 
 using FoldedMemoryDeathTest = FoldedMemoryTest;
