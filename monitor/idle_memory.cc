@@ -34,13 +34,17 @@ using std::chrono::nanoseconds;
 }  // namespace
 
 IdleMemory::IdleMemory(Parts parts, FoldedMemory memory, Fd pagemap)
-    : parts_(std::move(parts)), memory_(std::move(memory)), pagemap_(std::move(pagemap)) {}
+    : parts_(std::move(parts)), memory_(std::move(memory)), pagemap_(std::move(pagemap)) {
+    // Before Linux 5.16 (of which this attribute tells) KVM goes on writing steal time to pages
+    // that RAM had before: other CPUs would believe that a TLB was flushed. Asked here: KVM answers
+    // nobody about a vCPU that runs.
+    Vm& vm = parts_.vm;
+    possible_ = pagemap_.valid() && memory_.possible() &&
+                (vm.config().vcpus == 1 || vm.vcpu(0).kvm().has_tsc_offset());
+}
 
 void IdleMemory::watch() {
-    // Before Linux 5.16 (of which this attribute tells) KVM goes on writing steal time to pages
-    // that RAM had before: other CPUs would believe that a TLB was flushed.
-    const bool safe = parts_.vm.config().vcpus == 1 || parts_.vm.vcpu(0).kvm().has_tsc_offset();
-    if (pagemap_.valid() && memory_.possible() && safe && !timer_) look_after(kIdle);
+    if (possible_ && !timer_) look_after(kIdle);
 }
 
 void IdleMemory::look_after(nanoseconds delay) {

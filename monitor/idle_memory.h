@@ -50,6 +50,7 @@ class IdleMemory {
     };
     /// memory: of a machine that goes on from a snapshot. pagemap: this process's, or none: then
     /// RAM stays.
+    /// Before the vCPUs run.
     IdleMemory(Parts parts, FoldedMemory memory, Fd pagemap);
 
     /// From now on.
@@ -76,6 +77,7 @@ class IdleMemory {
     const Parts parts_;
     FoldedMemory memory_;
     Fd pagemap_;
+    bool possible_ = false;
     State state_ = State::kAwake;
     bool was_paused_ = false;  // by somebody else, for longer
     uint64_t attempt_ = 0;     // which devices that become quiet belong to
