@@ -176,7 +176,8 @@ class JailLauncher final : public MonitorLauncher {
             spec.memory_max_bytes == 0 || ::faccessat(cgroup, "memory.swap.max", F_OK, 0) != 0;
         Renumbering numbers;
         for_each_descriptor(config, [&](int& fd) { numbers.use(fd); });
-        if (has_nested_paging())
+        static const bool nested_paging = has_nested_paging();  // not at each start
+        if (nested_paging)
             config.own_process_fd = numbers.next() + 1;  // behind the configuration's
         TRY_ASSIGN(const Fd config_file, write_config(config));
         int config_fd = config_file.get();
