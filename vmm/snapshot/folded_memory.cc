@@ -15,6 +15,10 @@ namespace {
 constexpr size_t kPage = 4096;
 constexpr size_t kWords = kPage / sizeof(uint64_t);
 
+/// Less than an eighth saved isn't worth it. Not more than that: what doesn't differ at all is
+/// saved once, and isn't among the pages any more the next time.
+constexpr size_t kLeastSaved = 8;
+
 using Words = std::array<uint64_t, kWords>;
 
 /// Appends what tells `content` from `beneath`. False if there is nothing.
@@ -76,9 +80,9 @@ Status FoldedMemory::fold(const std::vector<uint64_t>& pages) {
             return was.error();
         }
         if (pack(number, content, was.value(), packed_)) ++count_;
-        if (bytes() > pages.size() * kPage / 2) {
+        if (bytes() > pages.size() * (kPage - kPage / kLeastSaved)) {
             forget();
-            return Error{ErrorCode::kLimit, "most of what it has changed is its own"};
+            return Error{ErrorCode::kLimit, "all of what it has changed is its own"};
         }
     }
     packed_.shrink_to_fit();

@@ -30,7 +30,7 @@ class FoldedMemory {
     void prepare(const std::vector<uint64_t>& pages) const;
     /// Notes in what these pages (own_pages(): all of them) differ from what lies beneath. The
     /// guest stands still and its devices are quiet, until unfold(). RAM isn't changed. kLimit if
-    /// that is more than half of the pages: it isn't worth it.
+    /// that is more than seven eighths of the pages: it isn't worth it.
     [[nodiscard]] Status fold(const std::vector<uint64_t>& pages);
     /// Makes fresh RAM what it was. What was noted is forgotten.
     [[nodiscard]] Status unfold();
