@@ -75,7 +75,7 @@ void Connection::flush() {
 
 void Connection::after_write() {
     if (has_unwritten()) return;
-    unwritten_ = {};  // gives the memory back
+    unwritten_ = std::vector<std::byte>();  // {} would keep its room
     unwritten_begin_ = 0;
     if (!guest_ended_ || told_end_) return;
     told_end_ = true;

@@ -29,16 +29,6 @@ bool is_folded(const std::string& container) {
     return all.find("/snapshots/") == std::string::npos;
 }
 
-/// What its monitor, with its machine's RAM, has for itself.
-int private_kib(const std::string& container) {
-    const std::string pid = trim(drupe({"inspect", "-f", "{{.State.Pid}}", container}).out);
-    std::ifstream smaps("/proc/" + pid + "/smaps_rollup");
-    for (std::string line; std::getline(smaps, line);)
-        if (line.starts_with("Private_Dirty:")) return std::stoi(line.substr(14));
-    ADD_FAILURE() << "no process " << pid;
-    return 0;
-}
-
 [[nodiscard]] bool await_folded(const std::string& container) {
     for (int i = 0; i < 300; ++i) {
         if (is_folded(container)) return true;

@@ -110,6 +110,15 @@ int restores_heard(const std::string& container) {
     return sum;
 }
 
+int private_kib(const std::string& container) {
+    const std::string pid = trim(drupe({"inspect", "-f", "{{.State.Pid}}", container}).out);
+    std::ifstream smaps("/proc/" + pid + "/smaps_rollup");
+    for (std::string line; std::getline(smaps, line);)
+        if (line.starts_with("Private_Dirty:")) return std::stoi(line.substr(14));
+    ADD_FAILURE() << "no process " << pid;
+    return 0;
+}
+
 std::filesystem::path saved_by(const std::string& container) {
     const char* const named = std::getenv("DRUPE_ROOT");
     const std::string root = named != nullptr ? named : "/var/lib/drupe";

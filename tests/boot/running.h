@@ -59,6 +59,8 @@ class Parent {
 std::string in(const std::string& container, const std::string& script);
 /// How often a container's kernel has heard that it goes on from a snapshot (VMGenID's interrupts).
 int restores_heard(const std::string& container);
+/// What a container's monitor, with its machine's RAM, has for itself.
+int private_kib(const std::string& container);
 /// Below $DRUPE_ROOT, the folder of what was saved of a container; of "": a live image's.
 std::filesystem::path saved_by(const std::string& container);
 /// Waits until a command succeeds in it; false: it never did.

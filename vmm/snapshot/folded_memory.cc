@@ -131,7 +131,7 @@ Status FoldedMemory::unfold() {
 }
 
 void FoldedMemory::forget() {
-    packed_ = {};
+    packed_ = std::vector<uint64_t>();  // {} would keep its room
     count_ = 0;
 }
 
