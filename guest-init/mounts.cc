@@ -151,12 +151,14 @@ Status mount_disk(const protocol::Root& order, const std::string& where) {
     unsigned long flags = MS_NOATIME;
     if (order.read_only) flags |= MS_RDONLY;
     // A disk's block bitmaps are read when they are needed: all of them (in the background, since
-    // Linux 5.13) would be 3.5 MiB of each machine's own memory. Where space is limited the host
-    // has to hear which blocks are free again.
-    std::string options = "no_prefetch_block_bitmaps";
-    if (order.reserved_bytes != 0) options += ",discard";
-    if (::mount(device.c_str(), where.c_str(), "ext4", flags, options.c_str()) < 0)
-        return os_error("mount " + device + " as ext4");
+    // Linux 5.13) and what is made of them would be megabytes of each machine's own memory. Where
+    // space is limited the host has to hear which blocks are free again.
+    const char* const rest = order.reserved_bytes != 0 ? "discard" : "";
+    const std::string options = std::string("no_prefetch_block_bitmaps,") + rest;
+    int done = ::mount(device.c_str(), where.c_str(), "ext4", flags, options.c_str());
+    if (done < 0 && errno == EINVAL)  // an older kernel, which doesn't read them
+        done = ::mount(device.c_str(), where.c_str(), "ext4", flags, rest);
+    if (done < 0) return os_error("mount " + device + " as ext4");
     return ok();
 }
 

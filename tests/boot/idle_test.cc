@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <fstream>
 #include <thread>
 
 #include "tests/boot/running.h"
@@ -19,23 +18,6 @@ const Strings kSmall{"-m", "64m"};
 constexpr const char* kSleeps = "touch /ready; while :; do sleep 100000 & wait; done";
 /// A copy changes 240 pages before it sleeps, few of them much.
 constexpr int kFoldedKib = 500;
-
-/// Whether its RAM isn't there at present: nothing of a snapshot's file is mapped.
-bool is_folded(const std::string& container) {
-    const std::string pid = trim(drupe({"inspect", "-f", "{{.State.Pid}}", container}).out);
-    std::ifstream maps("/proc/" + pid + "/maps");
-    const std::string all(std::istreambuf_iterator<char>(maps), {});
-    EXPECT_FALSE(all.empty()) << "no process " << pid;
-    return all.find("/snapshots/") == std::string::npos;
-}
-
-[[nodiscard]] bool await_folded(const std::string& container) {
-    for (int i = 0; i < 300; ++i) {
-        if (is_folded(container)) return true;
-        std::this_thread::sleep_for(milliseconds(500));
-    }
-    return false;
-}
 
 TEST(IdleTest, ACopyThatSleepsKeepsWhatDiffersAndAnswersAtOnce) {
     Parent parent(kSleeps, kSmall);

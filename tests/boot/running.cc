@@ -119,6 +119,23 @@ int private_kib(const std::string& container) {
     return 0;
 }
 
+bool is_folded(const std::string& container) {
+    const std::string pid = trim(drupe({"inspect", "-f", "{{.State.Pid}}", container}).out);
+    std::ifstream maps("/proc/" + pid + "/maps");
+    const std::string all(std::istreambuf_iterator<char>(maps), {});
+    EXPECT_FALSE(all.empty()) << "no process " << pid;
+    return all.find("/snapshots/") == std::string::npos &&
+           all.find("/templates/") == std::string::npos;
+}
+
+bool await_folded(const std::string& container) {
+    for (int i = 0; i < 300; ++i) {
+        if (is_folded(container)) return true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    }
+    return false;
+}
+
 std::filesystem::path saved_by(const std::string& container) {
     const char* const named = std::getenv("DRUPE_ROOT");
     const std::string root = named != nullptr ? named : "/var/lib/drupe";

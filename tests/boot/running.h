@@ -61,6 +61,10 @@ std::string in(const std::string& container, const std::string& script);
 int restores_heard(const std::string& container);
 /// What a container's monitor, with its machine's RAM, has for itself.
 int private_kib(const std::string& container);
+/// Whether a machine's RAM isn't there at present: nothing of a snapshot's file is mapped.
+bool is_folded(const std::string& container);
+/// Waits for that; false: it never was. Of a machine that didn't boot.
+[[nodiscard]] bool await_folded(const std::string& container);
 /// Below $DRUPE_ROOT, the folder of what was saved of a container; of "": a live image's.
 std::filesystem::path saved_by(const std::string& container);
 /// Waits until a command succeeds in it; false: it never did.

@@ -2,12 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <limits>
 #include <set>
 #include <thread>
 
@@ -68,12 +66,8 @@ std::vector<fs::path> files(const std::string& name) {
 TEST(TemplateTest, AContainerThatSleepsHasLittleOfItsOwn) {
     await_template();
     const Running container;
-    int least_kib = std::numeric_limits<int>::max();
-    for (int i = 0; i < 240 && least_kib > 3000; ++i) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(500));
-        least_kib = std::min(least_kib, private_kib(container.id()));
-    }
-    EXPECT_LT(least_kib, 3000) << "idle: what its processes have read and written";
+    ASSERT_TRUE(await_folded(container.id()));
+    EXPECT_LT(private_kib(container.id()), 3500) << "what its processes have read and written";
     EXPECT_EQ(in(container.id(), "echo here"), "here\n");
     EXPECT_LT(private_kib(container.id()), 8192) << "awake";
 }
