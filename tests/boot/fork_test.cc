@@ -58,6 +58,36 @@ TEST(ForkTest, EachIsSomebodyOfItsOwn) {
     }
 }
 
+TEST(ForkTest, EachHasAMachineIdAndALineInHostsOfItsOwn) {
+    constexpr const char* kImage = "with-machine-id";
+    const Outcome made = drupe({"run", "-d", "busybox", "touch", "/etc/machine-id"});
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+    EXPECT_EQ(trim(drupe({"wait", trim(made.out)}).out), "0");
+    ASSERT_EQ(drupe({"commit", trim(made.out), kImage}).exit_code, 0);
+    const Outcome started = drupe({"run", "-d", kImage, "sleep", "100000"});
+    ASSERT_EQ(started.exit_code, 0) << started.err;
+    Strings all{trim(started.out)};
+    const Outcome forked = drupe({"fork", "-n", "2", all[0]});
+    EXPECT_EQ(forked.exit_code, 0) << forked.err;
+    for (const std::string& id : lines_of(forked.out)) all.push_back(id);
+    ASSERT_EQ(all.size(), 3U);
+    std::set<std::string> ids;
+    for (const std::string& container : all) {
+        const std::string id = trim(in(container, "cat /etc/machine-id"));
+        EXPECT_EQ(id.size(), 32U) << id;
+        EXPECT_EQ(id.find_first_not_of("0123456789abcdef"), std::string::npos) << id;
+        EXPECT_TRUE(ids.insert(id).second) << id << " twice";
+        const std::string hosts = in(container, "cat /etc/hosts");
+        for (const std::string& other : all) {
+            const bool named = hosts.find(other.substr(0, 12)) != std::string::npos;
+            EXPECT_EQ(named, other == container) << hosts;
+        }
+    }
+    for (const std::string& id : all) EXPECT_EQ(drupe({"rm", "-f", id}).exit_code, 0);
+    EXPECT_EQ(drupe({"rm", trim(made.out)}).exit_code, 0);
+    EXPECT_EQ(drupe({"rmi", kImage}).exit_code, 0);
+}
+
 /// What its memory has there, by a snapshot of it.
 std::string generation_id(const std::string& container) {
     constexpr std::streamoff kPlace = 0xa0000;
