@@ -262,7 +262,8 @@ TEST(LiveImageTest, ItsContainersGoOnFromItsMemory) {
     ASSERT_GE(await_log(parent.id(), 5).size(), 5U);
     ASSERT_EQ(drupe({"commit", "--live", parent.id(), "live:1"}).exit_code, 0);
     for (const std::string name : {"live-a", "live-b"}) {
-        ASSERT_EQ(drupe({"run", "-d", "--name", name, "live:1"}).exit_code, 0);
+        const Outcome started = drupe({"run", "-d", "--name", name, "live:1"});
+        ASSERT_EQ(started.exit_code, 0) << started.err;
         const Strings lines = await_log(name, 2);
         ASSERT_GE(lines.size(), 2U);
         EXPECT_GE(std::stoi(lines[0]), 5) << "it started anew";
