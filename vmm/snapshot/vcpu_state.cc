@@ -92,16 +92,13 @@ Status set_tscs(std::span<const KvmVcpu* const> vcpus, std::span<const uint64_t>
 
 }  // namespace
 
-// MP_STATE comes first: KVM takes pending INIT and SIPI then. The events are asked for a first time
-// then, of which KVM takes the CR2 or DR6 of an exception that is pending, and come last, since all
-// others may change them. The MSRs come before the LAPIC:
+// MP_STATE comes first: KVM takes pending INIT and SIPI then. The MSRs come before the LAPIC:
 // timers go on, and a deadline that ends in between would be in neither; like this it is in both,
-// and the guest gets an interrupt more.
+// and the guest gets an interrupt more. The events come last, since all others may change them.
 Result<VcpuState> save_vcpu(const KvmVcpu& vcpu, std::span<const uint32_t> msr_indices,
                             size_t xsave_size) {
     VcpuState state;
     TRY_ASSIGN(state.mp_state, vcpu.mp_state());
-    TRY_ASSIGN(state.events, vcpu.vcpu_events());
     TRY_ASSIGN(state.regs, vcpu.regs());
     TRY_ASSIGN(state.sregs, vcpu.sregs());
     TRY_ASSIGN(const std::vector<std::byte> xsave, vcpu.xsave(xsave_size));
