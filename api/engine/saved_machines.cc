@@ -243,6 +243,7 @@ Result<std::vector<SavedMachines::New>> SavedMachines::dead() const {
         if (!name.starts_with(kNew)) continue;
         const auto state = open_file(entry.path().string() + "/state", O_RDONLY);
         if (state && ::flock(state.value().get(), LOCK_EX | LOCK_NB) < 0) continue;
+        if (!fs::exists(entry.path(), error)) continue;  // published meanwhile, and no longer new
         New one;
         one.folder = entry.path();
         one.pin = fmt::format("{}{}", kPin, name.substr(kNew.size()));
