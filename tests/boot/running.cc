@@ -16,9 +16,13 @@ namespace {
 
 constexpr std::chrono::seconds kPatience{60};
 
+std::string pid_of(const std::string& container) {
+    return trim(drupe({"inspect", "--format", "{{.State.Pid}}", container}).out);
+}
+
 /// What a container's monitor has in memory that no file has: its guest's RAM, above all.
 uint64_t anonymous_bytes(const std::string& container) {
-    const std::string pid = trim(drupe({"inspect", "-f", "{{.State.Pid}}", container}).out);
+    const std::string pid = pid_of(container);
     std::ifstream status("/proc/" + pid + "/status");
     for (std::string word; status >> word;) {
         uint64_t kib = 0;
@@ -63,7 +67,7 @@ Running::~Running() {
 }
 
 pid_t Running::monitor_pid() const {
-    return std::atoi(drupe({"inspect", "--format", "{{.State.Pid}}", id_}).out.c_str());
+    return std::stoi(pid_of(id_));
 }
 
 Parent::Parent(const std::string& script, const std::vector<std::string>& options) {
@@ -111,7 +115,7 @@ int restores_heard(const std::string& container) {
 }
 
 int private_kib(const std::string& container) {
-    const std::string pid = trim(drupe({"inspect", "-f", "{{.State.Pid}}", container}).out);
+    const std::string pid = pid_of(container);
     std::ifstream smaps("/proc/" + pid + "/smaps_rollup");
     for (std::string line; std::getline(smaps, line);)
         if (line.starts_with("Private_Dirty:")) return std::stoi(line.substr(14));
@@ -120,7 +124,7 @@ int private_kib(const std::string& container) {
 }
 
 bool is_folded(const std::string& container) {
-    const std::string pid = trim(drupe({"inspect", "-f", "{{.State.Pid}}", container}).out);
+    const std::string pid = pid_of(container);
     std::ifstream maps("/proc/" + pid + "/maps");
     const std::string all(std::istreambuf_iterator<char>(maps), {});
     EXPECT_FALSE(all.empty()) << "no process " << pid;
