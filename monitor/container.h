@@ -132,6 +132,7 @@ class Container {
     void adopt();
     void run_hooks();
     void on_adopted(const Status& status, Session::Offsets offsets);
+    void freeze(const std::function<void(bool frozen)>& done);
     void thaw(bool frozen, const std::function<void(bool consistent)>& done);
     void do_pause(const ControlServer::Answer& answer);
     void do_resume(const ControlServer::Answer& answer);

@@ -35,15 +35,20 @@ void Container::do_release_disk(const control::Request& request,
             reply_to(Error{ErrorCode::kConflict, "a paused guest can't freeze its root"}, false));
     root_disk_ = RootDisk::kReleasing;
     if (!request.freeze) return release_disk(false, answer);
+    freeze([this, answer](bool frozen) { release_disk(frozen, answer); });
+}
+
+/// What the guest has written is on its root disk then.
+void Container::freeze(const std::function<void(bool frozen)>& done) {
     const auto limit_ms = static_cast<uint32_t>(
         std::chrono::duration_cast<std::chrono::milliseconds>(kFreezeLimit).count());
-    const auto ordered = agent_->order(
-        protocol::Freeze{limit_ms}, kOrderLimit, [this, answer](const Status& frozen) {
+    const auto ordered =
+        agent_->order(protocol::Freeze{limit_ms}, kOrderLimit, [done](const Status& frozen) {
             if (!frozen)
                 log(LogLevel::kWarn, "the guest can't freeze its root: {}", frozen.error().message);
-            release_disk(frozen.has_value(), answer);
+            done(frozen.has_value());
         });
-    if (!ordered) release_disk(false, answer);
+    if (!ordered) done(false);
 }
 
 void Container::release_disk(bool frozen, const ControlServer::Answer& answer) {

@@ -69,14 +69,20 @@ void Container::do_snapshot(control::Request request, const ControlServer::Answe
     pause_ = Pause::kSnapshot;
     root_disk_ = RootDisk::kReleasing;
     auto files = std::make_shared<control::Snapshot>(std::move(request.snapshot));
-    const auto ordered = agent_->order(protocol::Suspend{true}, kOrderLimit,
-                                       [this, files, answer](const Status& suspended) {
-                                           if (suspended)
-                                               return stop_and_save(std::move(*files), answer);
-                                           root_disk_ = RootDisk::kAttached;
-                                           pause_ = Pause::kNone;
-                                           answer(reply_to(suspended));
-                                       });
+    const auto stop = [this, files, answer] { stop_and_save(std::move(*files), answer); };
+    const auto ordered =
+        agent_->order(protocol::Suspend{true}, kOrderLimit,
+                      [this, stop, flush = request.flush, answer](const Status& suspended) {
+                          if (suspended && !flush) return stop();
+                          if (suspended) {
+                              return freeze([this, stop](bool frozen) {
+                                  thaw(frozen, [stop](bool) { stop(); });
+                              });
+                          }
+                          root_disk_ = RootDisk::kAttached;
+                          pause_ = Pause::kNone;
+                          answer(reply_to(suspended));
+                      });
     if (ordered) return;
     root_disk_ = RootDisk::kAttached;
     pause_ = Pause::kNone;

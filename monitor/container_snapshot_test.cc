@@ -12,6 +12,7 @@ class SnapshotTest : public RootDiskTest {
         loop_->post([this] {
             control::Request request;
             request.op = control::Op::kSnapshot;
+            request.flush = flush_;
             request.snapshot = {std::move(log_.duplicate()).value(),
                                 std::move(log_.duplicate()).value()};
             container_->handle(std::move(request), [this](const control::Reply& saved) {
@@ -40,6 +41,7 @@ class SnapshotTest : public RootDiskTest {
         });
     }
 
+    bool flush_ = false;
     std::function<void()> on_replaced_;  ///< On the loop, before its end.
 };
 
@@ -51,6 +53,34 @@ TEST_F(SnapshotTest, StopsTheWorkloadThenTheMachineThenItsDisk) {
     EXPECT_EQ(host_.disk_calls, "release replace 2 ");
     EXPECT_EQ(host_.saved_state.size(), 20U);
     EXPECT_TRUE(status_.disk_released);
+}
+
+TEST_F(SnapshotTest, WhoUsesTheDiskAloneHasTheGuestWriteItOutFirst) {
+    flush_ = true;
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        take();
+        guest.answer(Kind::kSuspend);
+        guest.answer(Kind::kFreeze);
+        guest.answer(Kind::kThaw);
+        guest.answer(Kind::kSuspend);
+    });
+    EXPECT_EQ(released_.error, "");
+    EXPECT_EQ(host_.vcpu_calls, "pause save resume ");
+    EXPECT_EQ(host_.disk_calls, "release replace 2 ");
+}
+
+TEST_F(SnapshotTest, AGuestThatCantWriteItsDiskOutIsSavedAllTheSame) {
+    flush_ = true;
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        take();
+        guest.answer(Kind::kSuspend);
+        guest.answer(Kind::kFreeze, EIO, "no");
+        guest.answer(Kind::kSuspend);
+    });
+    EXPECT_EQ(released_.error, "");
+    EXPECT_EQ(host_.vcpu_calls, "pause save resume ");
 }
 
 TEST_F(SnapshotTest, WhoWaitsForItsFilesIsToldAndAnotherOneIsRefusedUntilThen) {

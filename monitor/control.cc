@@ -116,6 +116,7 @@ std::string encode(const Request& request) {
         value["pids_max"] = request.limits.pids_max;
     }
     if (request.op == Op::kReleaseDisk) value["freeze"] = request.freeze;
+    if (request.op == Op::kSnapshot) value["flush"] = request.flush;
     if (request.op == Op::kReplaceDisk) value["layers"] = request.disk.layers.size();
     return dump_json(value);
 }
@@ -150,6 +151,7 @@ Result<Request> decode_request(std::string_view text, std::vector<Fd> fds) {
     in.get("rows", request.rows);
     in.get("columns", request.columns);
     if (value.contains("freeze")) in.get("freeze", request.freeze);
+    if (value.contains("flush")) in.get("flush", request.flush);
     in.get("memory_max", request.limits.memory_max);
     in.get("pids_max", request.limits.pids_max);
     uint32_t layers = 0;

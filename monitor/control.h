@@ -43,13 +43,14 @@ enum class Op : uint8_t {
                    ///< paused.
     kResume,       ///< os_error EALREADY: it isn't paused. A kSignal resumes, too.
     kLimits,       ///< limits. Of the workload's cgroup in the guest.
-    kSnapshot,  ///< snapshot. Stops the workload in the guest, then the machine, releases its root
-                ///< disk as kReleaseDisk does, and begins to write the rest of it into two empty
-                ///< files: all of one moment. Its guest stands still until kReplaceDisk, after a
-                ///< failure too if the status says that the disk is released. os_error EBUSY:
-                ///< another one is still being written.
-    kStarted,   ///< Answered once the workload runs, or has run. An error: it won't.
-    kSaved,     ///< Answered once the files of the last kSnapshot are whole. An error: they aren't.
+    kSnapshot,     ///< snapshot, flush. Stops the workload in the guest, with flush has the guest
+                   ///< write what it has to its root disk, stops the machine, releases that
+                   ///< disk as kReleaseDisk does, and begins to write the rest of it into two empty
+                   ///< files: all of one moment. Its guest stands still until kReplaceDisk, after a
+                   ///< failure too if the status says that the disk is released. os_error EBUSY:
+                   ///< another one is still being written.
+    kStarted,      ///< Answered once the workload runs, or has run. An error: it won't.
+    kSaved,  ///< Answered once the files of the last kSnapshot are whole. An error: they aren't.
 };
 
 /// Which descriptors ride along, in the order stdin, stdout, stderr.
@@ -87,6 +88,7 @@ struct Request {
     Disk disk;                // kReplaceDisk
     protocol::Limits limits;  // kLimits
     Snapshot snapshot;        // kSnapshot
+    bool flush = false;       // kSnapshot; without, the disk alone is as after a loss of power
 };
 
 /// What a machine is doing: "booting", "starting" (the guest is up), "running", "stopping".

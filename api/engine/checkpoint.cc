@@ -98,7 +98,7 @@ Status Engine::create_checkpoint(std::string_view query, const CheckpointRequest
     TRY_ASSIGN(const SavedMachines::New made,
                SavedMachines(options_.paths.snapshots_dir()).begin());
     std::map<std::string, uint64_t> marks;
-    auto sealed = snapshot(container, made.files, marks);
+    auto sealed = snapshot(container, made.files, DiskAlone::kAsAfterLossOfPower, marks);
     if (!sealed) return ended_meanwhile(container, sealed.error());
     sealed.value().files = {};
     SavedMachine words;

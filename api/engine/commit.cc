@@ -79,7 +79,7 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
     if (request.live) {
         TRY(check_can_be_saved(container, query));
         TRY_ASSIGN(memory, lives.begin());
-        auto done = snapshot(container, memory.files, out.marks);
+        auto done = snapshot(container, memory.files, DiskAlone::kWhole, out.marks);
         if (!done) return ended_meanwhile(container, done.error());
         sealed = std::move(done).value();
     } else if (container.state == State::kRunning || container.state == State::kPaused) {

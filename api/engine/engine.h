@@ -379,8 +379,12 @@ class Engine {
     [[nodiscard]] Result<bool> return_disk(const Container& container);
 
     // fork.cc
+    enum class DiskAlone : uint8_t {
+        kAsAfterLossOfPower,
+        kWhole,  // for who uses it without the memory, too
+    };
     [[nodiscard]] Result<SealedDisk> snapshot(const Container& container,
-                                              const control::Snapshot& files,
+                                              const control::Snapshot& files, DiskAlone disk_alone,
                                               std::map<std::string, uint64_t>& marks);
     [[nodiscard]] Result<Machine> start_clone(const Container& parent, const std::string& name,
                                               const ImageRef& disk, const control::Snapshot& files,

@@ -82,7 +82,7 @@ Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) 
     const Container container = std::move(held->container);
     TRY(check_can_be_saved(container, query));
     TRY_ASSIGN(const control::Snapshot files, make_files(options_.paths.snapshots_dir()));
-    auto sealed = snapshot(container, files, out.marks);
+    auto sealed = snapshot(container, files, DiskAlone::kAsAfterLossOfPower, out.marks);
     if (!sealed) return ended_meanwhile(container, sealed.error());
     held.reset();
 
@@ -106,7 +106,7 @@ Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) 
 
 /// As in commit(): the row's step says that the machine may be without its disk.
 Result<SealedDisk> Engine::snapshot(const Container& container, const control::Snapshot& files,
-                                    std::map<std::string, uint64_t>& marks) {
+                                    DiskAlone disk_alone, std::map<std::string, uint64_t>& marks) {
     TRY_ASSIGN(ControlClient client, connect(container.id));
     TRY_ASSIGN(const MachineSize size,
                machine_size(container.config.memory_bytes, container.config.nano_cpus));
@@ -120,6 +120,7 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
     step("committing");
     control::Request request;
     request.op = control::Op::kSnapshot;
+    request.flush = disk_alone == DiskAlone::kWhole;
     TRY_ASSIGN(request.snapshot, duplicates_of(files));
     marks["stopped"] = monotonic_ns();
     const auto saved = client.call(std::move(request), kSnapshotTimeout);

@@ -277,6 +277,15 @@ TEST(LiveImageTest, ItsContainersGoOnFromItsMemory) {
     EXPECT_NE(drupe({"run", "--rm", "--pull", "never", "live:1"}).exit_code, 0);
 }
 
+TEST(LiveImageTest, ItsDiskAloneHasWhatWasWrittenToo) {
+    Parent parent("while :; do sleep 1000 & wait; done");
+    (void)in(parent.id(), "mkdir /data; echo fresh > /data/f");
+    ASSERT_EQ(drupe({"commit", "--live", parent.id(), "live:disk"}).exit_code, 0);
+    EXPECT_EQ(drupe({"run", "--rm", "live:disk", "cat", "/data/f"}).out, "fresh\n");
+    EXPECT_EQ(in(parent.id(), "echo on > /data/f; cat /data/f"), "on\n");
+    EXPECT_EQ(drupe({"rmi", "live:disk"}).exit_code, 0);
+}
+
 // The disk must be what the memory of the same moment believes it to be: not ahead of it, and with
 // all that it knows to be there. Numbers are written in place: a file is never empty.
 TEST(ForkTest, TheDiskIsNeverAheadOfWhatMemoryKnew) {
