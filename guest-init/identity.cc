@@ -4,6 +4,7 @@
 #include <linux/random.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -35,6 +36,17 @@ Status set_clock(uint64_t realtime_ns) {
                         .tv_nsec = static_cast<long>(realtime_ns % kSecond)};
     if (::clock_settime(CLOCK_REALTIME, &time) < 0) return os_error("set the clock");
     return ok();
+}
+
+/// A copy's workload may have made the file, in an image without one. It sees no mount of ours any
+/// more: the file itself changes.
+Status replace_made_machine_id(const std::string& text) {
+    const Fd file(
+        ::open("/etc/machine-id", O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC));
+    struct stat status {};
+    if (!file.valid() || ::fstat(file.get(), &status) < 0 || !S_ISREG(status.st_mode)) return ok();
+    if (::ftruncate(file.get(), 0) < 0) return os_error("replace the machine-id");
+    return write_all(file.get(), std::as_bytes(std::span(text)));
 }
 
 void keep_first(Status& status, Status next) {
@@ -75,6 +87,8 @@ Status IdentityFiles::apply(const protocol::Identity& identity) {
         machine_id_ = !identity.machine_id.empty() && ::access("/etc/machine-id", F_OK) == 0;
     if (machine_id_) {
         TRY(put("machine-id", identity.machine_id + "\n"));
+    } else if (mounted_ && !identity.machine_id.empty()) {
+        TRY(replace_made_machine_id(identity.machine_id + "\n"));
     }
     mounted_ = true;
     return ok();

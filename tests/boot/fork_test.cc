@@ -58,6 +58,24 @@ TEST(ForkTest, EachIsSomebodyOfItsOwn) {
     }
 }
 
+void expect_own_machine_ids(const Strings& containers) {
+    std::set<std::string> ids;
+    for (const std::string& container : containers) {
+        const std::string id = trim(in(container, "cat /etc/machine-id"));
+        EXPECT_EQ(id.size(), 32U) << id;
+        EXPECT_EQ(id.find_first_not_of("0123456789abcdef"), std::string::npos) << id;
+        EXPECT_TRUE(ids.insert(id).second) << id << " twice";
+    }
+}
+
+TEST(ForkTest, AMachineIdThatAContainerHasMadeIsntItsCopies) {
+    Parent parent("while :; do sleep 1000 & wait; done");
+    (void)in(parent.id(), "tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id");
+    Strings all = parent.fork(2);
+    all.push_back(parent.id());
+    expect_own_machine_ids(all);
+}
+
 TEST(ForkTest, EachHasAMachineIdAndALineInHostsOfItsOwn) {
     constexpr const char* kImage = "with-machine-id";
     const Outcome made = drupe({"run", "-d", "busybox", "touch", "/etc/machine-id"});
@@ -71,12 +89,8 @@ TEST(ForkTest, EachHasAMachineIdAndALineInHostsOfItsOwn) {
     EXPECT_EQ(forked.exit_code, 0) << forked.err;
     for (const std::string& id : lines_of(forked.out)) all.push_back(id);
     ASSERT_EQ(all.size(), 3U);
-    std::set<std::string> ids;
+    expect_own_machine_ids(all);
     for (const std::string& container : all) {
-        const std::string id = trim(in(container, "cat /etc/machine-id"));
-        EXPECT_EQ(id.size(), 32U) << id;
-        EXPECT_EQ(id.find_first_not_of("0123456789abcdef"), std::string::npos) << id;
-        EXPECT_TRUE(ids.insert(id).second) << id << " twice";
         const std::string hosts = in(container, "cat /etc/hosts");
         for (const std::string& other : all) {
             const bool named = hosts.find(other.substr(0, 12)) != std::string::npos;
