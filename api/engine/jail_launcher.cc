@@ -60,6 +60,14 @@ bool has_nested_paging() {
     return true;
 }
 
+/// Whether a machine that gives its RAM back can have it again: a host that counts what it has
+/// promised may have promised it to others.
+bool may_give_memory_back() {
+    const auto overcommit = read_file("/proc/sys/vm/overcommit_memory", 16);
+    const bool counts = overcommit && overcommit.value().starts_with('2');
+    return has_nested_paging() && !counts;
+}
+
 /// The monitors that this process has started, to be reaped when they have ended: whoever launched
 /// one, another launcher's user may see its end.
 class Children {
@@ -114,7 +122,8 @@ Children& children() {
 
 class JailLauncher final : public MonitorLauncher {
   public:
-    explicit JailLauncher(std::string parent) : parent_(std::move(parent)) {}
+    JailLauncher(std::string parent, bool idle_memory)
+        : parent_(std::move(parent)), idle_memory_(idle_memory) {}
 
     Result<pid_t> launch(const LaunchSpec& spec) override {
         TRY_ASSIGN(const auto tree, open_tree());
@@ -176,9 +185,7 @@ class JailLauncher final : public MonitorLauncher {
             spec.memory_max_bytes == 0 || ::faccessat(cgroup, "memory.swap.max", F_OK, 0) != 0;
         Renumbering numbers;
         for_each_descriptor(config, [&](int& fd) { numbers.use(fd); });
-        static const bool nested_paging = has_nested_paging();  // not at each start
-        if (nested_paging)
-            config.own_process_fd = numbers.next() + 1;  // behind the configuration's
+        if (idle_memory_) config.own_process_fd = numbers.next() + 1;  // behind the configuration's
         TRY_ASSIGN(const Fd config_file, write_config(config));
         int config_fd = config_file.get();
         numbers.use(config_fd);
@@ -201,6 +208,7 @@ class JailLauncher final : public MonitorLauncher {
     }
 
     std::string parent_;
+    bool idle_memory_;
 };
 
 }  // namespace
@@ -213,8 +221,9 @@ std::string cgroup_parent(const std::string& root) {
     return "drupe-" + imagefs::sha256(path).hex().substr(0, kParentDigits);
 }
 
-std::unique_ptr<MonitorLauncher> make_jail_launcher(const std::string& root) {
-    return std::make_unique<JailLauncher>(cgroup_parent(root));
+std::unique_ptr<MonitorLauncher> make_jail_launcher(const std::string& root, bool idle_memory) {
+    return std::make_unique<JailLauncher>(cgroup_parent(root),
+                                          idle_memory && may_give_memory_back());
 }
 
 }  // namespace drupe::engine

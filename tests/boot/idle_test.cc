@@ -73,6 +73,17 @@ TEST(IdleTest, WhatIsDoneWithAMachineIsDoneWithAllOfItsMemory) {
     EXPECT_EQ(drupe({"rm", "-f", copy}).exit_code, 0);
 }
 
+TEST(IdleTest, ItCanBeSwitchedOff) {
+    const OwnDaemon daemon("-keeps-ram", {{"DRUPE_IDLE_MEMORY", "off"}});
+    Parent parent(kSleeps, kSmall);
+    ASSERT_TRUE(await_in(parent.id(), {"test", "-e", "/ready"}));
+    const std::string clone = parent.fork(1).at(0);
+    for (int i = 0; i < 16; ++i) {
+        EXPECT_FALSE(is_folded(clone));
+        std::this_thread::sleep_for(milliseconds(500));
+    }
+}
+
 /// Works for a moment and sleeps for some seconds, on two CPUs: what it has written must be there,
 /// and what it wakes up for must come when it was to.
 constexpr const char* kWorksNowAndThen = R"(
