@@ -45,6 +45,8 @@ class ContainerHost {
     /// Writes all of the machine but its disks into two empty files, and what its container has to
     /// say to the one that will go on. Not while another one is written.
     virtual void save(control::Snapshot files, std::string container_state, SaveSteps steps) = 0;
+    /// What save() has captured is written now; otherwise resume() has it begin.
+    virtual void write_now() = 0;
     /// From now on memory of the machine is given back while it has nothing to do.
     virtual void rest_when_idle() = 0;
     /// What save() was given when this machine was saved: it runs a workload already. Empty: it

@@ -113,7 +113,10 @@ void Container::stop_and_save(control::Snapshot files, const ControlServer::Answ
 }
 
 void Container::do_saved(const ControlServer::Answer& answer) {
-    if (saving_ == Saving::kWrites) return add_waiter(savers_, answer);
+    if (saving_ == Saving::kWrites) {
+        if (pause_ == Pause::kSnapshot) host_.write_now();  // it isn't to go on before
+        return add_waiter(savers_, answer);
+    }
     if (saving_ == Saving::kDone) return answer(reply_to(saved_));
     answer(reply_to(Error{ErrorCode::kNotFound, "no snapshot was taken", ENOENT}));
 }

@@ -107,6 +107,32 @@ TEST_F(SnapshotTest, WhoWaitsForItsFilesIsToldAndAnotherOneIsRefusedUntilThen) {
     EXPECT_EQ(told, "no snapshot was taken.another snapshot!no room.no room.");
 }
 
+TEST_F(SnapshotTest, OneThatStandsStillUntilItIsWrittenIsWrittenAtOnce) {
+    host_.writes_on = true;
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        loop_->post([this] {
+            control::Request snapshot;
+            snapshot.op = control::Op::kSnapshot;
+            snapshot.snapshot = {std::move(log_.duplicate()).value(),
+                                 std::move(log_.duplicate()).value()};
+            container_->handle(std::move(snapshot), [this](const control::Reply& saved) {
+                released_ = saved;
+                request(control::Op::kSaved, [this](const control::Reply& written) {
+                    EXPECT_EQ(written.error, "");
+                    status_ = status();
+                    loop_->stop();
+                });
+                loop_->post([this] { host_.on_written(ok()); });
+            });
+        });
+        guest.answer(Kind::kSuspend);
+    });
+    EXPECT_EQ(released_.error, "");
+    EXPECT_TRUE(status_.disk_released);
+    EXPECT_EQ(host_.vcpu_calls, "pause save write ");
+}
+
 TEST_F(SnapshotTest, AGuestThatCantStopItsWorkloadIsntStopped) {
     (void)run([this](FakeGuest& guest) {
         guest.start_workload();

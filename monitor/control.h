@@ -50,7 +50,8 @@ enum class Op : uint8_t {
                    ///< failure too if the status says that the disk is released. os_error EBUSY:
                    ///< another one is still being written.
     kStarted,      ///< Answered once the workload runs, or has run. An error: it won't.
-    kSaved,  ///< Answered once the files of the last kSnapshot are whole. An error: they aren't.
+    kSaved,        ///< Answered once the files of the last kSnapshot are whole. An error: they
+                   ///< aren't. They are written while its guest goes on, or stands still still.
 };
 
 /// Which descriptors ride along, in the order stdin, stdout, stderr.

@@ -379,7 +379,7 @@ Status Machine::resume() {
     if (on_paused_)
         std::exchange(on_paused_, nullptr)(Error{ErrorCode::kConflict, "it was resumed meanwhile"});
     Status resumed = vm_->resume();
-    if (writer_ != nullptr) writer_->begin();
+    write_now();
     return resumed;
 }
 

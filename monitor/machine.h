@@ -78,6 +78,7 @@ class Machine final : public ContainerHost {
     void pause(std::function<void(const Status&)> done) override;
     [[nodiscard]] Status resume() override;
     void save(control::Snapshot files, std::string container_state, SaveSteps steps) override;
+    void write_now() override;
     void rest_when_idle() override { idle_memory_->watch(); }
     [[nodiscard]] const std::string& container_state() const override { return container_state_; }
     [[nodiscard]] std::map<std::string, uint64_t> statistics() const override;

@@ -73,8 +73,12 @@ void Machine::finish_save(Gathered& gathered) {
         if (transport == transports_.front() && root_disk_released_) continue;
         transport->loop().post([transport] { transport->resume(); });
     }
-    if (captured && is_template) writer_->begin();
+    if (captured && is_template) write_now();
     gathered.steps.on_captured(captured);
+}
+
+void Machine::write_now() {
+    if (writer_ != nullptr) writer_->begin();
 }
 
 /// What RAM may have without being in memory.

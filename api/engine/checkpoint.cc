@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <csignal>
 
 #include "api/engine/clock.h"
 #include "api/engine/engine.h"
@@ -97,20 +96,32 @@ Status Engine::create_checkpoint(std::string_view query, const CheckpointRequest
     }
     TRY_ASSIGN(const SavedMachines::New made,
                SavedMachines(options_.paths.snapshots_dir()).begin());
+    TRY_ASSIGN(const std::string id, random_id());
     std::map<std::string, uint64_t> marks;
-    auto sealed = snapshot(container, made.files, DiskAlone::kAsAfterLossOfPower, marks);
+    auto sealed = snapshot(container, made.files, {.stands_still = request.stop}, marks);
     if (!sealed) return ended_meanwhile(container, sealed.error());
     sealed.value().files = {};
     SavedMachine words;
     words.container = container.id;
     words.name = request.name;
     words.created_at_ns = realtime_ns();
-    TRY_ASSIGN(const std::string id, random_id());
-    TRY(keep(container, sealed.value(), made, std::move(words), id));
+    Status kept = keep(container, sealed.value(), made, std::move(words), id);
+    if (!request.stop) return kept;
+    if (!kept) {
+        TRY(go_on(container));
+        return kept;
+    }
+    TRY(end_saved(container));
     held.reset();
-    if (!request.stop) return ok();
-    TRY(amend(container.id, [](Container& now) { now.stopped_by_user = true; }));
-    return kill(container.id, SIGKILL);
+    return await_settled(container);
+}
+
+Status Engine::end_saved(Container container) {
+    container.step = Step::kCommitting;  // whoever finds it instead has it go on
+    container.stopped_by_user = true;
+    TRY(table_.update(container));
+    step("to end");
+    return force_end(container.id);
 }
 
 Result<std::vector<Checkpoint>> Engine::checkpoints(std::string_view query) {

@@ -79,7 +79,7 @@ Result<Committed> Engine::commit(std::string_view query, const CommitRequest& re
     if (request.live) {
         TRY(check_can_be_saved(container, query));
         TRY_ASSIGN(memory, lives.begin());
-        auto done = snapshot(container, memory.files, DiskAlone::kWhole, out.marks);
+        auto done = snapshot(container, memory.files, {.disk_alone = true}, out.marks);
         if (!done) return ended_meanwhile(container, done.error());
         sealed = std::move(done).value();
     } else if (container.state == State::kRunning || container.state == State::kPaused) {
@@ -145,12 +145,7 @@ Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, 
     auto sealed = images_.seal_top(container.id);
     out.marks["sealed"] = monotonic_ns();
     step("sealed");
-    imagefs::DiskFiles files;
-    if (sealed) {
-        files = std::move(sealed.value().files);
-    } else {
-        TRY_ASSIGN(files, images_.open_top(container.id));
-    }
+    TRY_ASSIGN(auto files, disk_after(sealed, container));
     const auto replaced = client.call(replace_disk_with(std::move(files)), kReplaceTimeout);
     out.marks["replaced"] = monotonic_ns();
     if (!replaced) {
@@ -165,6 +160,12 @@ Result<SealedDisk> Engine::seal_running(const Container& container, bool pause, 
     TRY(table_.update(container));
     out.consistent = replaced.value().consistent;
     return sealed;
+}
+
+Result<imagefs::DiskFiles> Engine::disk_after(Result<SealedDisk>& sealed,
+                                              const Container& container) {
+    if (sealed) return std::move(sealed.value().files);
+    return images_.open_top(container.id);
 }
 
 Result<bool> Engine::return_disk(const Container& container) {

@@ -118,8 +118,8 @@ struct ContainerConfig {
     /// The saved machine (of an image, or a checkpoint) whose memory its first start goes on from,
     /// or empty.
     std::string live;
-    /// Of a container that is made: "CONTAINER:NAME", the checkpoint that it is to go on from, or
-    /// empty. Isn't kept.
+    /// "CONTAINER:NAME", as its maker named the checkpoint that its first start is to go on from,
+    /// or empty.
     std::string from_checkpoint;
     /// Its limits were changed while it ran to those of a machine of another size than its own: no
     /// snapshot of it could be restored by them. Until its next start.

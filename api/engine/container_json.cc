@@ -156,6 +156,7 @@ std::string to_json(const ContainerConfig& config) {
         {"dns_search", config.dns_search},
         {"extra_hosts", config.extra_hosts},
         {"live", config.live},
+        {"from_checkpoint", config.from_checkpoint},
         {"resized", config.resized},
         {"machine_ram_bytes", config.machine_ram_bytes},
         {"boot", config.boot},
@@ -216,6 +217,7 @@ Result<ContainerConfig> parse_container_config(std::string_view text) {
     in.get_list("network_aliases", config.network_aliases, kMaxItems);
     read_policies(in, config);
     if (value.contains("live")) in.get("live", config.live);
+    if (value.contains("from_checkpoint")) in.get("from_checkpoint", config.from_checkpoint);
     if (value.contains("resized")) in.get("resized", config.resized);
     if (value.contains("machine_ram_bytes")) in.get("machine_ram_bytes", config.machine_ram_bytes);
     if (value.contains("boot")) in.get("boot", config.boot);

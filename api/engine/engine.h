@@ -351,9 +351,11 @@ class Engine {
     /// Has a new container's first start go on from its image's memory, if nothing else is asked
     /// for; the disk that fits.
     [[nodiscard]] Result<ImageRef> take_live(const ImageRef& image, ContainerConfig& asked) const;
-    /// Gives its first start that memory, if the disk still fits.
+    /// Gives its first start that memory. kConflict: one of a snapshot can't go on from it.
     [[nodiscard]] Status open_live(const Container& container, const imagefs::DiskFiles& disk,
                                    StartRequest& request) const;
+    [[nodiscard]] Status open_fitting(const Container& container, const imagefs::DiskFiles& disk,
+                                      StartRequest& request) const;
     [[nodiscard]] Status open_memory(const std::string& id, StartRequest& request) const;
     void note_verified(const KeptMemory& memory) const;
 
@@ -364,6 +366,8 @@ class Engine {
     };
     [[nodiscard]] std::vector<Kept> kept_of(const Container& container) const;
     [[nodiscard]] Result<Kept> kept(const Container& container, std::string_view name) const;
+    /// A machine that stands still as it was saved.
+    [[nodiscard]] Status end_saved(Container container);
     /// For a new container that goes on from a checkpoint of another: its configuration, and disk.
     [[nodiscard]] Result<ImageRef> take_checkpoint(ContainerConfig& asked);
     /// kCorrupt if it is damaged; what else is wrong with it is the monitor's to find.
@@ -374,18 +378,27 @@ class Engine {
     // commit.cc
     [[nodiscard]] Result<SealedDisk> seal_running(const Container& container, bool pause,
                                                   Committed& out);
+    /// Its new top; after a failure the one that it had.
+    [[nodiscard]] Result<imagefs::DiskFiles> disk_after(Result<SealedDisk>& sealed,
+                                                        const Container& container);
     /// Gives a running machine its disk back if a command that had taken it died.
     /// False: its monitor doesn't take it, or has ended.
     [[nodiscard]] Result<bool> return_disk(const Container& container);
 
     // fork.cc
-    enum class DiskAlone : uint8_t {
-        kAsAfterLossOfPower,
-        kWhole,  // for who uses it without the memory, too
+    struct SnapshotOptions {
+        /// For who uses its disk without the memory, too: else that is as after a loss of power.
+        bool disk_alone = false;
+        /// It stays as it was saved, without its disk and with its row's step, for the caller to
+        /// end; or, after a failure, to go_on().
+        bool stands_still = false;
     };
     [[nodiscard]] Result<SealedDisk> snapshot(const Container& container,
-                                              const control::Snapshot& files, DiskAlone disk_alone,
+                                              const control::Snapshot& files,
+                                              SnapshotOptions options,
                                               std::map<std::string, uint64_t>& marks);
+    /// Gives its disk back to a machine of which a snapshot was taken, or was to be.
+    [[nodiscard]] Status go_on(const Container& container);
     [[nodiscard]] Result<Machine> start_clone(const Container& parent, const std::string& name,
                                               const ImageRef& disk, const control::Snapshot& files,
                                               const Fd& working_set);

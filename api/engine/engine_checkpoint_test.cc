@@ -35,6 +35,32 @@ TEST_F(EngineTest, ACheckpointIsKeptAndItsContainerGoesOn) {
     EXPECT_EQ(entries("/snapshots"), 0u) << "they go with their container";
 }
 
+TEST_F(EngineTest, OneThatIsToEndDoesntGoOnBefore) {
+    const Machine machine = run({"sleep"}, "db");
+    EXPECT_FALSE(dies_at("replaced", [](Engine& engine) {
+        if (!engine.create_checkpoint("db", {"ready", true})) ::_exit(1);
+    }));
+    const Container db = engine_->find("db").value();
+    EXPECT_EQ(db.state, State::kExited);
+    EXPECT_EQ(db.exit_code, 137u);
+    EXPECT_TRUE(db.stopped_by_user);
+    EXPECT_EQ(engine_->checkpoints("db").value().size(), 1u);
+}
+
+TEST_F(EngineTest, OneThatWasToEndGoesOnIfItCantBeKept) {
+    for (const char* what : {"unsaved", "unwritten", "lie"}) {
+        SCOPED_TRACE(what);
+        const Machine machine = run({what}, "db");
+        ASSERT_FALSE(engine_->create_checkpoint("db", {"ready", true}));
+        const Container db = engine_->find("db").value();
+        EXPECT_EQ(db.state, State::kRunning);
+        EXPECT_EQ(db.step, Step::kNone);
+        EXPECT_FALSE(db.stopped_by_user);
+        EXPECT_TRUE(engine_->seal("db")) << "it has no disk";
+        ASSERT_TRUE(engine_->remove("db", true));
+    }
+}
+
 TEST_F(EngineTest, AStartGoesBackToACheckpoint) {
     const Machine machine = run({"sleep"}, "db");
     ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", true}));
@@ -124,6 +150,22 @@ TEST_F(EngineTest, ACheckpointThatDiesIsThereOrNotAndItsMachineGoesOn) {
     }
 }
 
+TEST_F(EngineTest, OneThatWasToEndGoesOnIfItsCommandDies) {
+    for (const char* step : {"saved", "sealed", "written", "published", "to end"}) {
+        SCOPED_TRACE(step);
+        const Machine machine = run({"sleep"}, "db");
+        ASSERT_TRUE(dies_at(step, [&](Engine& engine) {
+            static_cast<void>(engine.create_checkpoint("db", {"one", true}));
+        }));
+        EXPECT_EQ(engine_->find("db").value().state, State::kRunning);
+        EXPECT_TRUE(engine_->seal("db")) << "it has no disk";
+        ASSERT_TRUE(engine_->remove("db", true));
+        ASSERT_TRUE(engine_->sweep());
+        expect_nothing_left();
+        EXPECT_EQ(entries("/snapshots"), 0u);
+    }
+}
+
 TEST_F(EngineTest, ARollbackThatDiesLeavesAContainerThatStarts) {
     for (const char* step : {"rolled back", "starting", "planned", "launched"}) {
         SCOPED_TRACE(step);
@@ -152,8 +194,25 @@ TEST_F(EngineTest, MemoryIsForADiskThatNobodyHasWrittenTo) {
     const Container copy = engine_->create(asked, "copy").value();
     const Fd top = open_file(root_ + "/tops/" + copy.id, O_WRONLY).value();
     ASSERT_TRUE(write_all(top.get(), std::as_bytes(std::span("written"))));  // as a copy into it
-    ASSERT_TRUE(engine_->start("copy", {}));
-    EXPECT_FALSE(launcher_.last.config.restore.given());
+    const auto started = engine_->start("copy", {});
+    ASSERT_FALSE(started) << "it would boot";
+    EXPECT_EQ(started.error().code, ErrorCode::kConflict);
+    EXPECT_THAT(started.error().message, HasSubstr("snapshot db:ready: its disk was written to"));
+    EXPECT_EQ(engine_->find("copy").value().state, State::kCreated);
+}
+
+TEST_F(EngineTest, OneOfASnapshotThatWasRemovedDoesntBoot) {
+    const Machine machine = run({"sleep"}, "db");
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", false}));
+    ContainerConfig asked;
+    asked.from_checkpoint = "db:ready";
+    ASSERT_TRUE(engine_->create(asked, "copy"));
+    ASSERT_TRUE(engine_->remove_checkpoint("db", "ready"));
+    const auto started = engine_->start("copy", {});
+    ASSERT_FALSE(started);
+    EXPECT_EQ(started.error().code, ErrorCode::kConflict) << "not as a container that isn't there";
+    EXPECT_THAT(started.error().message, HasSubstr("snapshot db:ready: its memory was removed"));
+    ASSERT_TRUE(engine_->remove("copy", false));
 }
 
 TEST_F(EngineTest, ACopyOfAContainerThatWasOneHasNotItsMemory) {

@@ -82,7 +82,7 @@ Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) 
     const Container container = std::move(held->container);
     TRY(check_can_be_saved(container, query));
     TRY_ASSIGN(const control::Snapshot files, make_files(options_.paths.snapshots_dir()));
-    auto sealed = snapshot(container, files, DiskAlone::kAsAfterLossOfPower, out.marks);
+    auto sealed = snapshot(container, files, {}, out.marks);
     if (!sealed) return ended_meanwhile(container, sealed.error());
     held.reset();
 
@@ -106,7 +106,8 @@ Result<Forked> Engine::fork(std::string_view query, const ForkRequest& request) 
 
 /// As in commit(): the row's step says that the machine may be without its disk.
 Result<SealedDisk> Engine::snapshot(const Container& container, const control::Snapshot& files,
-                                    DiskAlone disk_alone, std::map<std::string, uint64_t>& marks) {
+                                    SnapshotOptions options,
+                                    std::map<std::string, uint64_t>& marks) {
     TRY_ASSIGN(ControlClient client, connect(container.id));
     TRY_ASSIGN(const MachineSize size,
                machine_size(container.config.memory_bytes, container.config.nano_cpus));
@@ -120,39 +121,43 @@ Result<SealedDisk> Engine::snapshot(const Container& container, const control::S
     step("committing");
     control::Request request;
     request.op = control::Op::kSnapshot;
-    request.flush = disk_alone == DiskAlone::kWhole;
+    request.flush = options.disk_alone;
     TRY_ASSIGN(request.snapshot, duplicates_of(files));
     marks["stopped"] = monotonic_ns();
     const auto saved = client.call(std::move(request), kSnapshotTimeout);
     marks["saved"] = monotonic_ns();
     step("saved");
     if (!saved) {
-        TRY_ASSIGN(const bool returned, return_disk(container));
-        if (returned) {  // else the row's step says so
-            TRY(table_.update(container));
-        }
+        TRY(go_on(container));
         return Error(saved.error()).wrap("the machine can't be saved");
     }
     auto sealed = images_.seal_top(container.id);
     marks["sealed"] = monotonic_ns();
     step("sealed");
-    imagefs::DiskFiles disk;
-    if (sealed) {
-        disk = std::move(sealed.value().files);
-    } else {
-        TRY_ASSIGN(disk, images_.open_top(container.id));
+    if (!options.stands_still || !sealed) {
+        TRY_ASSIGN(auto disk, disk_after(sealed, container));
+        const auto replaced = client.call(replace_disk_with(std::move(disk)), kReplaceTimeout);
+        marks["going_on"] = monotonic_ns();
+        if (!replaced) return Error(replaced.error()).wrap("the machine didn't take its disk back");
+        step("replaced");
+        TRY(table_.update(container));
     }
-    const auto replaced = client.call(replace_disk_with(std::move(disk)), kReplaceTimeout);
-    marks["going_on"] = monotonic_ns();
-    if (!replaced) return Error(replaced.error()).wrap("the machine didn't take its disk back");
-    step("replaced");
-    TRY(table_.update(container));
     const milliseconds writing(size.ram_bytes / kSlowestBytesPerMs);
     const auto written = client.call(request_of(control::Op::kSaved), kSnapshotTimeout + writing);
     marks["written"] = monotonic_ns();
-    if (!written) return Error(written.error()).wrap("the machine can't be saved");
+    if (!written) {
+        if (options.stands_still) {
+            TRY(go_on(container));
+        }
+        return Error(written.error()).wrap("the machine can't be saved");
+    }
     step("written");
     return sealed;
+}
+
+Status Engine::go_on(const Container& container) {
+    TRY_ASSIGN(const bool returned, return_disk(container));
+    return returned ? table_.update(container) : ok();  // else the row's step says so
 }
 
 /// What the first copy took to come up, the others will take. The file was just written, and so is
@@ -182,6 +187,7 @@ Result<Machine> Engine::start_clone(const Container& parent, const std::string& 
     ContainerConfig config = parent.config;
     config.attach_stdin = config.attach_stdout = config.attach_stderr = false;
     config.live.clear();  // the parent's: that memory doesn't fit this disk
+    config.from_checkpoint.clear();
     TRY_ASSIGN(Container clone, record(std::move(config), name, disk, lock));
     auto top = images_.create_top(clone.id, disk);
     if (!top) return undo_create(clone, std::move(top).error()).error();

@@ -1,5 +1,8 @@
 // New containers that go on from a saved machine.
+#include <fmt/format.h>
+
 #include "api/engine/engine.h"
+#include "api/engine/names.h"
 #include "api/engine/working_set.h"
 #include "base/log.h"
 
@@ -51,20 +54,35 @@ Status Engine::note_working_set(const Container& container, const std::string& m
     return saved.keep_working_set(memory_id, set);
 }
 
-/// Memory fits the disk that it knew, and no other: one that anybody has written to since (a copy
-/// into the container, a start that nobody saw the end of) is booted from.
+/// Memory fits the disk that it knew, and no other: not one that anybody has written to since (a
+/// copy into the container, a start that nobody saw the end of).
+Status Engine::open_fitting(const Container& container, const imagefs::DiskFiles& disk,
+                            StartRequest& request) const {
+    TRY_ASSIGN(const bool unwritten, images_.is_unwritten(disk));
+    if (!unwritten) {
+        return Error{ErrorCode::kConflict,
+                     "its disk was written to before its first start (make another one, and copy "
+                     "into it once it runs)"};
+    }
+    auto opened = open_memory(container.config.live, request);
+    if (opened || opened.error().code != ErrorCode::kNotFound) return opened;
+    return Error{ErrorCode::kConflict, "its memory was removed"};
+}
+
+/// One of an image boots where it can't go on: it has all that its image has. One of a snapshot was
+/// asked to go on, and nothing else.
 Status Engine::open_live(const Container& container, const imagefs::DiskFiles& disk,
                          StartRequest& request) const {
     const bool first = container.started_at_ns == 0 && container.finished_at_ns == 0;
     if (container.config.live.empty() || !first) return ok();
-    TRY_ASSIGN(const bool unwritten, images_.is_unwritten(disk));
-    if (!unwritten) return ok();
-    const auto opened = open_memory(container.config.live, request);
-    if (!opened) {
-        log(LogLevel::kWarn,
-            "container {} boots: the memory that it was to go on from isn't there: {}",
-            short_id(container.id), opened.error().message);
+    auto opened = open_fitting(container, disk, request);
+    if (opened) return ok();
+    const std::string& snapshot = container.config.from_checkpoint;
+    if (!snapshot.empty()) {
+        return std::move(opened).error().wrap(fmt::format(
+            "container {} can't go on from snapshot {}", short_id(container.id), snapshot));
     }
+    log(LogLevel::kWarn, "container {} boots: {}", short_id(container.id), opened.error().message);
     return ok();
 }
 

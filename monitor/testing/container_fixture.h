@@ -124,6 +124,7 @@ class FakeHost final : public ContainerHost {
         on_written = std::move(steps.on_written);
         if (!writes_on) on_written(ok());
     }
+    void write_now() override { vcpu_calls += "write "; }
     void rest_when_idle() override { ++may_rest; }
     const std::string& container_state() const override { return restored_state; }
     std::map<std::string, uint64_t> statistics() const override { return {{"exits", 7}}; }
