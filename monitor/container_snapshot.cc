@@ -69,7 +69,15 @@ void Container::do_snapshot(control::Request request, const ControlServer::Answe
     pause_ = Pause::kSnapshot;
     root_disk_ = RootDisk::kReleasing;
     auto files = std::make_shared<control::Snapshot>(std::move(request.snapshot));
-    const auto stop = [this, files, answer] { stop_and_save(std::move(*files), answer); };
+    const auto stop = [this, files, answer] {
+        if (state_ == State::kRunning && !sessions_[protocol::kWorkloadSession]->has_exited())
+            return stop_and_save(std::move(*files), answer);
+        // It ended just before it was to stand still, and its guest goes on to its own end.
+        root_disk_ = RootDisk::kAttached;
+        pause_ = Pause::kNone;
+        (void)agent_->order(protocol::Suspend{false}, kOrderLimit, [](const Status&) {});
+        answer(reply_to(Error{ErrorCode::kConflict, "the container isn't running", ESRCH}));
+    };
     const auto ordered =
         agent_->order(protocol::Suspend{true}, kOrderLimit,
                       [this, stop, flush = request.flush, answer](const Status& suspended) {

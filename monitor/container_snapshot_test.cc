@@ -133,6 +133,24 @@ TEST_F(SnapshotTest, OneThatStandsStillUntilItIsWrittenIsWrittenAtOnce) {
     EXPECT_EQ(host_.vcpu_calls, "pause save write ");
 }
 
+TEST_F(SnapshotTest, AWorkloadThatEndsBeforeItStandsStillIsNotSaved) {
+    (void)run([this](FakeGuest& guest) {
+        guest.start_workload();
+        take();
+        const FrameHeader suspend = guest.next();
+        guest.send(Kind::kExited, 0, Exited{kWorkloadSession, 3, 0, false});
+        guest.send(Kind::kAnswer, suspend.id, Answer{});
+        bool goes_on = false;
+        for (FrameHeader order = guest.next(); order.kind != FrameHeader{}.kind;
+             order = guest.next())
+            goes_on = goes_on || order.kind == Kind::kSuspend;
+        EXPECT_TRUE(goes_on);
+    });
+    EXPECT_EQ(released_.os_error, ESRCH) << released_.error;
+    EXPECT_EQ(host_.vcpu_calls, "");
+    EXPECT_FALSE(status_.disk_released);
+}
+
 TEST_F(SnapshotTest, AGuestThatCantStopItsWorkloadIsntStopped) {
     (void)run([this](FakeGuest& guest) {
         guest.start_workload();

@@ -117,11 +117,10 @@ Status Engine::create_checkpoint(std::string_view query, const CheckpointRequest
 }
 
 Status Engine::end_saved(Container container) {
-    container.step = Step::kCommitting;  // whoever finds it instead has it go on
-    container.stopped_by_user = true;
-    TRY(table_.update(container));
     step("to end");
-    return force_end(container.id);
+    TRY(force_end(container.id));
+    container.stopped_by_user = true;  // before anybody who asks its restart policy has the lock
+    return table_.update(container);
 }
 
 Result<std::vector<Checkpoint>> Engine::checkpoints(std::string_view query) {

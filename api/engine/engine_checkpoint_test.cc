@@ -43,6 +43,7 @@ TEST_F(EngineTest, OneThatIsToEndDoesntGoOnBefore) {
     const Container db = engine_->find("db").value();
     EXPECT_EQ(db.state, State::kExited);
     EXPECT_EQ(db.exit_code, 137u);
+    EXPECT_EQ(db.error, "");
     EXPECT_TRUE(db.stopped_by_user);
     EXPECT_EQ(engine_->checkpoints("db").value().size(), 1u);
 }
@@ -158,6 +159,7 @@ TEST_F(EngineTest, OneThatWasToEndGoesOnIfItsCommandDies) {
             static_cast<void>(engine.create_checkpoint("db", {"one", true}));
         }));
         EXPECT_EQ(engine_->find("db").value().state, State::kRunning);
+        EXPECT_FALSE(engine_->find("db").value().stopped_by_user);
         EXPECT_TRUE(engine_->seal("db")) << "it has no disk";
         ASSERT_TRUE(engine_->remove("db", true));
         ASSERT_TRUE(engine_->sweep());
@@ -213,6 +215,21 @@ TEST_F(EngineTest, OneOfASnapshotThatWasRemovedDoesntBoot) {
     EXPECT_EQ(started.error().code, ErrorCode::kConflict) << "not as a container that isn't there";
     EXPECT_THAT(started.error().message, HasSubstr("snapshot db:ready: its memory was removed"));
     ASSERT_TRUE(engine_->remove("copy", false));
+}
+
+TEST_F(EngineTest, OneOfASnapshotThatDidntComeUpIsTriedAgainAndDoesntBoot) {
+    const Machine machine = run({"unrestorable"}, "db");
+    ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", false}));
+    ContainerConfig asked;
+    asked.from_checkpoint = "db:ready";
+    Machine copy = create_and_start(asked, "copy", {}).value();
+    const Ended ended = engine_->conclude(copy).value();
+    EXPECT_EQ(ended.record.reason, "vmm-error");
+    EXPECT_EQ(ended.container.state, State::kCreated) << "a restart policy would boot it";
+    EXPECT_EQ(ended.container.exit_code, 125u);
+    ASSERT_TRUE(engine_->clean_up(copy.container.id));
+    ASSERT_TRUE(engine_->start("copy", {}));
+    EXPECT_TRUE(launcher_.last.config.restore.given());
 }
 
 TEST_F(EngineTest, ACopyOfAContainerThatWasOneHasNotItsMemory) {

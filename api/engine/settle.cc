@@ -36,6 +36,14 @@ ExitRecord read_record(const Result<std::string>& text) {
     return std::move(record).value();
 }
 
+/// One of a snapshot that didn't get as far as its workload is still to go on from there: not to be
+/// started anew, by a restart policy, from its disk alone.
+bool never_ran(const ExitRecord& record, const ContainerConfig& config) {
+    if (record.reason == "not-started") return true;
+    const bool unknown = record.reason == "monitor-lost" || record.reason == "killed";
+    return !config.from_checkpoint.empty() && record.started_at_ns == 0 && !unknown;
+}
+
 bool needs_settling(const Container& c) {
     return c.step != Step::kNone || c.state == State::kRunning || c.state == State::kPaused ||
            c.state == State::kRestarting;
@@ -133,7 +141,7 @@ Result<std::optional<Container>> Engine::settle_locked(Container container) {
 Result<Ended> Engine::end(Container container) {
     ExitRecord record =
         read_record(read_file(options_.paths.exit_record(container.id), kMaxRecordBytes));
-    const bool never_started = record.reason == "not-started" && container.finished_at_ns == 0;
+    const bool never_started = container.finished_at_ns == 0 && never_ran(record, container.config);
     container.step = Step::kNone;
     container.state = never_started ? State::kCreated : State::kExited;
     container.pid = 0;
@@ -141,7 +149,7 @@ Result<Ended> Engine::end(Container container) {
     container.exit_code = record.status;
     container.oom_killed = record.oom_killed;
     container.reason = record.reason;
-    container.error = record.error;
+    container.error = record.reason == "killed" ? "" : record.error;  // which is what was asked for
     if (record.started_at_ns != 0) container.started_at_ns = record.started_at_ns;
     if (never_started) {
         container.started_at_ns = 0;

@@ -136,6 +136,11 @@ TEST(SnapshotTest, OneThatItsCheckpointEndsDoesntGoOnBefore) {
     const Strings lines = await_log(id, said + 3);
     ASSERT_GE(lines.size(), said + 3);
     for (size_t i = 0; i < lines.size(); ++i) EXPECT_EQ(lines[i], std::to_string(i + 1));
+
+    in(id, "echo written > /file");  // and not yet on its disk
+    succeeds(docker({"checkpoint", "create", id, "written"}));
+    succeeds(docker({"start", id}));
+    EXPECT_EQ(in(id, "cat /file"), "written\n") << "a start without the checkpoint";
 }
 
 TEST(SnapshotTest, DockersClientCallsThemCheckpoints) {
