@@ -59,7 +59,7 @@ void count(int counter) {
 
 /// One write: lines of several processes aren't mixed.
 __attribute__((format(printf, 1, 2))) void say(const char* format, ...) {
-    std::array<char, 512> line{};
+    std::array<char, 4096> line{};
     va_list values;
     va_start(values, format);
     const int size = std::vsnprintf(line.data(), line.size() - 1, format, values);
@@ -317,8 +317,17 @@ void watch_kernel() {
         if (size < 0) give_up("the kernel's log");
         rest_of_line.append(bytes.data(), static_cast<size_t>(size));
         for (size_t end = 0; (end = rest_of_line.find('\n')) != std::string::npos;) {
-            const std::string line = rest_of_line.substr(0, end);
-            if (complains(line)) say("WRONG kernel: %s", line.c_str());
+            std::string line = rest_of_line.substr(0, end);
+            if (complains(line)) {  // registers and a trace follow
+                rest(300 * kMs);
+                const int more = ::klogctl(kUnread, nullptr, 0) > 0 ? read() : 0;
+                line = rest_of_line +
+                       std::string(bytes.data(), static_cast<size_t>(std::max(more, 0)));
+                std::ranges::replace(line, '\n', '|');
+                say("WRONG kernel: %s", line.c_str());
+                rest_of_line.clear();
+                break;
+            }
             rest_of_line.erase(0, end + 1);
         }
     }
