@@ -98,7 +98,8 @@ Status Engine::create_checkpoint(std::string_view query, const CheckpointRequest
                SavedMachines(options_.paths.snapshots_dir()).begin());
     TRY_ASSIGN(const std::string id, random_id());
     std::map<std::string, uint64_t> marks;
-    auto sealed = snapshot(container, made.files, {.stands_still = request.stop}, marks);
+    const SnapshotOptions options{.disk_alone = request.stop, .stands_still = request.stop};
+    auto sealed = snapshot(container, made.files, options, marks);
     if (!sealed) return ended_meanwhile(container, sealed.error());
     sealed.value().files = {};
     SavedMachine words;

@@ -129,7 +129,7 @@ TEST(SnapshotTest, OneThatItsCheckpointEndsDoesntGoOnBefore) {
     const std::string& id = counter.id();
     ASSERT_GE(await_log(id, 3).size(), 3U);
     in(id,
-       "dd if=/dev/urandom of=/dev/shm/file bs=1M count=60 2> /dev/null");  // takes time to write
+       "dd if=/dev/urandom of=/dev/shm/file bs=1M count=20 2> /dev/null");  // takes time to write
     succeeds(docker({"checkpoint", "create", id, "ready"}));
     const size_t said = await_log(id, 3).size();
     succeeds(docker({"start", "--checkpoint", "ready", id}));
