@@ -217,21 +217,6 @@ TEST_F(EngineTest, OneOfASnapshotThatWasRemovedDoesntBoot) {
     ASSERT_TRUE(engine_->remove("copy", false));
 }
 
-TEST_F(EngineTest, OneOfASnapshotThatDidntComeUpIsTriedAgainAndDoesntBoot) {
-    const Machine machine = run({"unrestorable"}, "db");
-    ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", false}));
-    ContainerConfig asked;
-    asked.from_checkpoint = "db:ready";
-    Machine copy = create_and_start(asked, "copy", {}).value();
-    const Ended ended = engine_->conclude(copy).value();
-    EXPECT_EQ(ended.record.reason, "vmm-error");
-    EXPECT_EQ(ended.container.state, State::kCreated) << "a restart policy would boot it";
-    EXPECT_EQ(ended.container.exit_code, 125u);
-    ASSERT_TRUE(engine_->clean_up(copy.container.id));
-    ASSERT_TRUE(engine_->start("copy", {}));
-    EXPECT_TRUE(launcher_.last.config.restore.given());
-}
-
 TEST_F(EngineTest, ACopyOfAContainerThatWasOneHasNotItsMemory) {
     const Machine machine = run({"sleep"}, "db");
     ASSERT_TRUE(engine_->create_checkpoint("db", {"ready", false}));

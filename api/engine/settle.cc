@@ -36,14 +36,6 @@ ExitRecord read_record(const Result<std::string>& text) {
     return std::move(record).value();
 }
 
-/// One of a snapshot that didn't get as far as its workload is still to go on from there: not to be
-/// started anew, by a restart policy, from its disk alone.
-bool never_ran(const ExitRecord& record, const ContainerConfig& config) {
-    if (record.reason == "not-started") return true;
-    const bool unknown = record.reason == "monitor-lost" || record.reason == "killed";
-    return !config.from_checkpoint.empty() && record.started_at_ns == 0 && !unknown;
-}
-
 bool needs_settling(const Container& c) {
     return c.step != Step::kNone || c.state == State::kRunning || c.state == State::kPaused ||
            c.state == State::kRestarting;
@@ -141,7 +133,7 @@ Result<std::optional<Container>> Engine::settle_locked(Container container) {
 Result<Ended> Engine::end(Container container) {
     ExitRecord record =
         read_record(read_file(options_.paths.exit_record(container.id), kMaxRecordBytes));
-    const bool never_started = container.finished_at_ns == 0 && never_ran(record, container.config);
+    const bool never_started = record.reason == "not-started" && container.finished_at_ns == 0;
     container.step = Step::kNone;
     container.state = never_started ? State::kCreated : State::kExited;
     container.pid = 0;

@@ -72,7 +72,6 @@ class FakeMonitor {
             finish("not-started", 127);
         }
         if (what_ == "crash") _exit(1);
-        if (what_ == "unrestorable" && config_.restore.given()) finish("vmm-error", 125);
         if (what_ == "tty") print("ready\n");
         if (what_ == "hello") {
             print("hello\n");
@@ -306,8 +305,7 @@ class FakeMonitor {
         ended_ = true;
         record_.reason = reason;
         record_.status = status;
-        const bool ran = status != 127 && record_.reason != "vmm-error";
-        record_.started_at_ns = ran ? realtime_ns() : 0;
+        record_.started_at_ns = status == 127 ? 0 : realtime_ns();
         record_.finished_at_ns = realtime_ns();
         for (const int fd : {config_.stdio.stdout_fd, config_.stdio.stderr_fd}) {
             if (fd >= 0) ::close(fd);
