@@ -8,14 +8,17 @@ namespace {
 /// A snapshot, and the disk back.
 class SnapshotTest : public RootDiskTest {
   protected:
+    control::Request snapshot_request() {
+        control::Request request;
+        request.op = control::Op::kSnapshot;
+        request.flush = flush_;
+        request.snapshot = {std::move(log_.duplicate()).value(),
+                            std::move(log_.duplicate()).value()};
+        return request;
+    }
     void take() {
         loop_->post([this] {
-            control::Request request;
-            request.op = control::Op::kSnapshot;
-            request.flush = flush_;
-            request.snapshot = {std::move(log_.duplicate()).value(),
-                                std::move(log_.duplicate()).value()};
-            container_->handle(std::move(request), [this](const control::Reply& saved) {
+            container_->handle(snapshot_request(), [this](const control::Reply& saved) {
                 released_ = saved;
                 status_ = status();
                 if (!status_.disk_released) return loop_->stop();
@@ -112,11 +115,7 @@ TEST_F(SnapshotTest, OneThatStandsStillUntilItIsWrittenIsWrittenAtOnce) {
     (void)run([this](FakeGuest& guest) {
         guest.start_workload();
         loop_->post([this] {
-            control::Request snapshot;
-            snapshot.op = control::Op::kSnapshot;
-            snapshot.snapshot = {std::move(log_.duplicate()).value(),
-                                 std::move(log_.duplicate()).value()};
-            container_->handle(std::move(snapshot), [this](const control::Reply& saved) {
+            container_->handle(snapshot_request(), [this](const control::Reply& saved) {
                 released_ = saved;
                 request(control::Op::kSaved, [this](const control::Reply& written) {
                     EXPECT_EQ(written.error, "");

@@ -51,7 +51,8 @@ enum class Op : uint8_t {
                    ///< another one is still being written.
     kStarted,      ///< Answered once the workload runs, or has run. An error: it won't.
     kSaved,        ///< Answered once the files of the last kSnapshot are whole. An error: they
-                   ///< aren't. They are written while its guest goes on, or stands still still.
+                   ///< aren't. Of a guest that still stands still they are written at
+                   ///< once.
 };
 
 /// Which descriptors ride along, in the order stdin, stdout, stderr.

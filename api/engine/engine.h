@@ -354,6 +354,7 @@ class Engine {
     /// Gives its first start that memory. kConflict: one of a snapshot can't go on from it.
     [[nodiscard]] Status open_live(const Container& container, const imagefs::DiskFiles& disk,
                                    StartRequest& request) const;
+    /// kConflict: the disk doesn't fit any more, or the memory is gone.
     [[nodiscard]] Status open_fitting(const Container& container, const imagefs::DiskFiles& disk,
                                       StartRequest& request) const;
     [[nodiscard]] Status open_memory(const std::string& id, StartRequest& request) const;
